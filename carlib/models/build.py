@@ -1,0 +1,122 @@
+"""From a ModelSpec to a Keras model that takes RGB photos 0..255, scaling inside."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+from keras import layers
+
+from carlib.errors import RunError, UsageError, look_up
+from carlib.models.efficientnet import efficientnet_features, load_efficientnet_weights
+from carlib.models.lite import lite_features, lite_weights_file, load_lite_weights
+from carlib.models.table import BACKBONES, Backbone
+from carlib.models.tiny import tiny_features
+from carlib.models.torch_file import read_state_dict
+from carlib.spec import ModelSpec
+
+# Every layer of every backbone is named after its block.
+_BLOCK = re.compile(r"^(stem|block\d+[a-z]+|top|head)_")
+
+
+def build_model(spec: ModelSpec, classes: int, *, seed: int = 0) -> keras.Model:
+    """Return a classifier with its (pretrained) weights, not compiled.
+
+    Its layers are flat, named by block ("block2a_dwconv"), and all of Keras' own, so a saved
+    one opens with plain ``keras.models.load_model`` anywhere.
+
+    Args:
+        spec: What to build.
+        classes: Number of classes, from 2.
+        seed: Of the initial weights; sets Python's, numpy's and TensorFlow's global seeds,
+            from which Keras draws them.
+
+    Returns:
+        A model from photos (B, size, size, 3), RGB, uint8 or float in 0..255, to
+        probabilities (B, classes), float32.
+
+    Raises:
+        UsageError: Unknown backbone, or weights it does not have.
+        RunError: Weights that cannot be read or fetched.
+
+    >>> model = build_model(ModelSpec("tiny", 32), 3)
+    >>> model(keras.ops.zeros((2, 32, 32, 3), "uint8")).shape
+    TensorShape([2, 3])
+    """
+    backbone = check_model(spec)
+    if classes < 2:
+        raise UsageError(f"a classifier has two classes or more; received {classes}")
+    keras.utils.set_random_seed(seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(spec.dtype)
+    try:
+        photos = keras.Input((spec.size, spec.size, 3), name="photos")
+        x = layers.GlobalAveragePooling2D(name="head_pool")(_features(backbone, photos))
+        x = layers.Dropout(spec.dropout, name="head_dropout")(x)
+        # float32: probabilities in half precision lose the small ones.
+        x = layers.Dense(classes, activation="softmax", dtype="float32", name="head_classes")(x)
+        model = keras.Model(photos, x, name=re.sub(r"\W", "_", backbone.name))
+    finally:
+        keras.config.set_dtype_policy(before)
+    if spec.weights != "none":
+        _load(model, backbone, spec.weights)
+    return model
+
+
+def check_model(spec: ModelSpec) -> Backbone:
+    """Return the backbone of a spec, or raise UsageError before anything is built."""
+    backbone = look_up(BACKBONES, spec.backbone, "backbone")
+    named = ("imagenet", "noisy-student")
+    if spec.weights in named and spec.weights not in backbone.weights:
+        raise UsageError(
+            f"backbone {backbone.name!r} has no {spec.weights!r} weights; it has "
+            f"{', '.join(('none', *backbone.weights))}, or give a file's path"
+        )
+    return backbone
+
+
+def _features(backbone: Backbone, photos: Any) -> Any:
+    if backbone.family == "tiny":
+        return tiny_features(photos)
+    if backbone.family == "lite":
+        return lite_features(photos, width=backbone.width, depth=backbone.depth)
+    return efficientnet_features(photos, name=_package_name(backbone))
+
+
+def _load(model: keras.Model, backbone: Backbone, weights: str) -> None:
+    if backbone.family == "tiny":
+        raise UsageError(f"backbone 'tiny' has no pretrained weights; received {weights!r}")
+    if backbone.family == "lite":
+        path = lite_weights_file(backbone.name) if weights == "imagenet" else weights
+        load_lite_weights(model, read_state_dict(path))
+    else:
+        load_efficientnet_weights(model, name=_package_name(backbone), weights=weights)
+
+
+def _package_name(backbone: Backbone) -> str:
+    """ "efficientnet-b0" is EfficientNetB0 in the package."""
+    return "EfficientNet" + backbone.name.rpartition("-")[2].upper()
+
+
+def blocks(model: keras.Model) -> dict[str, list[Any]]:
+    """Return the layers of each block of a built model, bottom first, "head" last.
+
+    Raises:
+        RunError: A layer that belongs to no block.
+
+    >>> list(blocks(build_model(ModelSpec("tiny", 32), 2)))
+    ['stem', 'block1a', 'block2a', 'block2b', 'top', 'head']
+    """
+    found: dict[str, list[Any]] = {}
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
+        match = _BLOCK.match(layer.name)
+        if not match:
+            raise RunError(
+                f"layer {layer.name!r} of {model.name} belongs to no block; name it like "
+                "stem_..., block3a_..., top_... or head_..."
+            )
+        found.setdefault(match[1], []).append(layer)
+    return found

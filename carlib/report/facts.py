@@ -1,0 +1,352 @@
+"""What a run folder says about its run: read, checked, and counted."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from carlib.errors import CarlibError, DataError, RunError
+from carlib.runfolder import LEFT_OUT, SESSIONS, TIMINGS, RunFolder, read_json
+from carlib.spec import from_json, to_toml
+from carlib.submission import Predictions
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+HISTORY = ("phase", "epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")
+TEXTS = frozenset(("phase", "session", "start", "stop", "why", "device", "versions", *LEFT_OUT))
+NEEDED = {"recipe": str, "classes": list, "photos": dict, "phases": list}  # of result.json
+Z95 = 1.959964  # of a normal distribution: 95% lie within so many standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A count of right answers, with its 95% Wilson interval.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference",
+    JASA 22 (1927): unlike the plain interval it stays within 0..1 and is not empty at
+    0 or 100%.
+
+    >>> score = Score(8, 10)
+    >>> f"{score.low:.3f} {score.share:.3f} {score.high:.3f}"
+    '0.490 0.800 0.943'
+    """
+
+    right: float
+    photos: int
+
+    @property
+    def share(self) -> float:
+        return self.right / self.photos
+
+    @property
+    def low(self) -> float:
+        return max(0.0, self._middle() - self._half())
+
+    @property
+    def high(self) -> float:
+        return min(1.0, self._middle() + self._half())
+
+    def _middle(self) -> float:
+        return (self.right + Z95**2 / 2) / (self.photos + Z95**2)
+
+    def _half(self) -> float:
+        spread = self.share * (1 - self.share) * self.photos + Z95**2 / 4
+        return Z95 * math.sqrt(spread) / (self.photos + Z95**2)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch: its phase, its number over the whole run, its validation figures."""
+
+    phase: str
+    epoch: int
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """Everything the page shows of a run.
+
+    Args:
+        result: Content of result.json.
+        history: A row an epoch, columns HISTORY.
+        timings: A row an epoch, columns of runfolder.TIMINGS; no rows when missing.
+        sessions: A row a session, all columns as text but photos and steps.
+        left_out: A row a photo left out, all columns as text.
+        predictions: Of the validation photos, with labels; None when missing.
+        recipe: The recipe as TOML; "" when missing.
+        missing: A sentence for each thing that is not there.
+    """
+
+    result: Mapping[str, Any]
+    history: DataFrame
+    timings: DataFrame
+    sessions: DataFrame
+    left_out: DataFrame
+    predictions: Predictions | None
+    recipe: str
+    missing: list[str] = field(default_factory=list)
+
+    def best(self) -> Best | None:
+        """Return the best epoch as result.json names it, else as the history shows it."""
+        said = self.result.get("best") or {}
+        rows = self.history[self.history["epoch"] == said.get("epoch")]
+        if rows.empty:
+            by = "val_loss" if self.result.get("monitor") == "loss" else "val_accuracy"
+            column = self.history[by]
+            finite = column[np.isfinite(column)]
+            if finite.empty:
+                return None
+            rows = self.history.loc[[finite.idxmin() if by == "val_loss" else finite.idxmax()]]
+        row = rows.iloc[0]
+        return Best(
+            str(row["phase"]),
+            int(row["epoch"]),
+            float(row["val_accuracy"]),
+            float(row["val_loss"]),
+        )
+
+    def score(self) -> Score | None:
+        """Return the validation score: of the predictions, else of the best epoch's row."""
+        if self.predictions is not None:
+            photos = len(self.predictions.ids)
+            return Score(round(self.predictions.accuracy() * photos), photos)
+        best, photos = self.best(), self.validation_photos()
+        if best is None or not math.isfinite(best.accuracy) or photos < 1:
+            return None
+        return Score(min(max(best.accuracy, 0.0), 1.0) * photos, photos)
+
+    def validation_photos(self) -> int:
+        return int(self.result["photos"].get("validation") or 0)
+
+    def left_out_count(self) -> int:
+        return max(len(self.left_out), int(self.result["photos"].get("left_out") or 0))
+
+    def hours(self) -> float | None:
+        """Return the hours of all sessions; of all epochs where a session has no end."""
+        spans = [
+            hours_between(start, stop)
+            for start, stop in zip(self.sessions["start"], self.sessions["stop"], strict=True)
+        ]
+        known = [span for span in spans if span is not None]
+        if spans and len(known) == len(spans):
+            return sum(known)
+        if self.timings.empty:
+            return None
+        return float(np.nansum(self.timings[["seconds", "validation_seconds"]].to_numpy())) / 3600
+
+    def session_starts(self) -> list[tuple[str, int]]:
+        """Return each session with the first epoch it finished."""
+        firsts: dict[str, int] = {}
+        for session, epoch in zip(self.timings["session"], self.timings["epoch"], strict=True):
+            if math.isfinite(epoch):
+                firsts.setdefault(str(session), int(epoch))
+        return list(firsts.items())
+
+
+def hours_between(start: str, stop: str) -> float | None:
+    """Return the hours between two ISO 8601 times, or two counts of seconds; None if unknown.
+
+    >>> hours_between("2025-03-01T10:00:00+00:00", "2025-03-01T11:30:00+00:00")
+    1.5
+    """
+    try:
+        return (float(stop) - float(start)) / 3600
+    except ValueError:
+        pass
+    try:
+        return (datetime.fromisoformat(stop) - datetime.fromisoformat(start)).total_seconds() / 3600
+    except (ValueError, TypeError):  # TypeError: one has a time zone, the other none
+        return None
+
+
+def read_facts(root: Path) -> Facts:
+    """Read the run folder ``root``.
+
+    Raises:
+        RunError: No result.json or history.csv, or one of the files is damaged.
+    """
+    run = RunFolder(root)
+    result = read_json(run.result)
+    said = result if isinstance(result, dict) else {}
+    lacking = [key for key, kind in NEEDED.items() if not isinstance(said.get(key), kind)]
+    if lacking:
+        raise RunError(f"{run.result} lacks {', '.join(lacking)}: is {root} a carlib run?")
+    if not run.history.is_file():
+        raise RunError(f"{run.history} is not there: train the run, then report on it")
+    missing: list[str] = []
+    history = _table(run.history, HISTORY)
+    history = history[np.isfinite(history["epoch"])].reset_index(drop=True)
+    if history.empty:
+        missing.append("No epoch is finished yet, so there are no curves.")
+    for path, what in ((run.timings, "times"), (run.sessions, "sessions")):
+        if not path.is_file():
+            missing.append(f"{path.name} is not there, so {what} are not known.")
+    return Facts(
+        result=result,
+        history=history,
+        timings=_table(run.timings, TIMINGS),
+        sessions=_table(run.sessions, SESSIONS),
+        left_out=_table(run.left_out, LEFT_OUT),
+        predictions=_predictions(run.predictions("validation"), bool(said.get("done")), missing),
+        recipe=_recipe(run.recipe, missing),
+        missing=missing,
+    )
+
+
+def _table(path: Path, columns: Sequence[str]) -> DataFrame:
+    """Return the table in ``path``: texts as written, so that a class "007" stays one."""
+    import pandas as pd
+
+    if path.is_file():
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        except ValueError as error:  # pandas' parser errors and bad UTF-8 are ValueErrors
+            raise RunError(f"{path} cannot be read as CSV: {error}") from error
+        absent = [name for name in columns if name not in table.columns]
+        if absent:
+            raise RunError(f"{path} lacks the columns {', '.join(absent)}; is it carlib's?")
+        table = table[list(columns)].fillna("")
+    else:
+        table = pd.DataFrame({name: pd.Series(dtype=str) for name in columns})
+    for name in columns:
+        if name not in TEXTS:
+            table[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+    return table
+
+
+def _predictions(path: Path, done: bool, missing: list[str]) -> Predictions | None:
+    if not path.is_file():
+        missing.append(
+            ("There are no validation predictions" if done else "The run is not done")
+            + ", so the confusion matrix, the recall of classes and the worst photos are left out."
+        )
+        return None
+    try:
+        # np.load leaves a file open that begins like an archive and is none.
+        if not zipfile.is_zipfile(path):
+            raise DataError(f"{path.name} is damaged")
+        predictions = Predictions.load(path)
+    except (CarlibError, zipfile.BadZipFile, EOFError) as error:
+        missing.append(f"The validation predictions cannot be read: {error}")
+        return None
+    labels = predictions.labels
+    if not labels or not all(0 <= label < len(predictions.classes) for label in labels):
+        missing.append("The validation predictions have no usable labels, so they are left out.")
+        return None
+    return predictions
+
+
+def _recipe(path: Path, missing: list[str]) -> str:
+    try:
+        return to_toml(from_json(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        missing.append(f"The recipe is left out: {path.name} is not there.")
+        return ""
+    except (OSError, ValueError, CarlibError) as error:
+        missing.append(f"The recipe is left out: {path.name} cannot be read ({error}).")
+        return ""
+
+
+def warnings(facts: Facts) -> list[str]:
+    """Return what a reader must know before the figures, a sentence or two each."""
+    found = (
+        _not_finite(facts),
+        _at_chance(facts),
+        _overfit(facts),
+        _waiting(facts),
+        _left_out(facts),
+        _other_checkpoint(facts),
+    )
+    return [sentence for sentence in found if sentence]
+
+
+def _not_finite(facts: Facts) -> str:
+    for _, row in facts.history.iterrows():
+        for name in HISTORY[2:]:
+            if not math.isfinite(row[name]):
+                return (
+                    f"The history holds NaN or infinite values, first {name} in epoch "
+                    f"{row['epoch']:.0f}: training diverged there. Lower the learning rate, or "
+                    "lengthen the warm-up."
+                )
+    return ""
+
+
+def _at_chance(facts: Facts) -> str:
+    best, photos, classes = facts.best(), facts.validation_photos(), len(facts.result["classes"])
+    if best is None or photos < 1 or classes < 1 or not math.isfinite(best.accuracy):
+        return ""
+    chance = 1 / classes
+    bound = chance + 2 * math.sqrt(chance * (1 - chance) / photos)
+    if best.accuracy > bound:
+        return ""
+    return (
+        f"Validation accuracy is at chance: {best.accuracy:.1%} at the best epoch, where guessing "
+        f"among {classes} classes gives {chance:.1%} and up to {bound:.1%} by luck. The network "
+        "has not learnt; check labels, learning rate and weights."
+    )
+
+
+def _overfit(facts: Facts) -> str:
+    if facts.history.empty:
+        return ""
+    last = facts.history.iloc[-1]
+    gap = float(last["accuracy"]) - float(last["val_accuracy"])
+    if not gap > 0.25:  # also when it is NaN
+        return ""
+    return (
+        f"Training accuracy is far above validation accuracy at the last epoch: "
+        f"{last['accuracy']:.1%} against {last['val_accuracy']:.1%}. The network overfits; and "
+        "where augmentation or dropout is on, the training figure is pessimistic, so the true gap "
+        "is wider still."
+    )
+
+
+def _waiting(facts: Facts) -> str:
+    share = waiting_share(facts.timings)
+    if share is None or share <= 0.2:
+        return ""
+    return (
+        f"{share:.0%} of the training time went into waiting for photos: use more loader "
+        "workers, the decoded-photo cache or a cheaper augmentation."
+    )
+
+
+def waiting_share(timings: DataFrame) -> float | None:
+    """Return the share of training seconds spent waiting for photos; None if unknown."""
+    seconds, wait = float(timings["seconds"].sum()), float(timings["wait"].sum())
+    return wait / seconds if seconds > 0 and math.isfinite(wait / seconds) else None
+
+
+def _left_out(facts: Facts) -> str:
+    count = facts.left_out_count()
+    if not count:
+        return ""
+    return (
+        f"{count:,} {'photo was' if count == 1 else 'photos were'} left out as unusable; "
+        "the reasons are below."
+    )
+
+
+def _other_checkpoint(facts: Facts) -> str:
+    best, score = facts.best(), facts.score()
+    if facts.predictions is None or best is None or score is None:
+        return ""
+    # Sums of another order may turn a photo that hangs in the balance; more is no rounding.
+    allowed = max(1.5 / score.photos, 0.005)
+    if not abs(best.accuracy - score.share) > allowed:
+        return ""
+    return (
+        f"The validation predictions ({score.share:.1%}) do not belong to the best epoch "
+        f"({best.accuracy:.1%} in the history): they are of another checkpoint."
+    )

@@ -1,0 +1,74 @@
+"""Where a run starts: from nothing, or from the newest whole checkpoint of its chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from carlib.checkpoints import Checkpoint, adopt, find_checkpoint, read_state
+from carlib.checkpoints.disk import MANIFEST, verify
+from carlib.errors import RunError, UsageError
+from carlib.runfolder import RunFolder
+from carlib.spec import Recipe, differences, from_dict
+
+
+def find_start(
+    folder: RunFolder, recipe: Recipe, catalog_digest: str, resume: str
+) -> Checkpoint | None:
+    """Return the checkpoint to go on from, in the run's own chain; None to start anew.
+
+    Args:
+        folder: The run.
+        recipe: It must be the checkpoint's.
+        catalog_digest: Likewise.
+        resume: "auto" (the run's own chain), "never", or the path of a run, a chain or one
+            checkpoint, which is copied into this run first.
+
+    Raises:
+        UsageError: "never" or a path, and the run has a chain already.
+        RunError: Nothing whole under the path, another recipe or other photos.
+    """
+    own = find_checkpoint(folder.chain)
+    if resume != "auto" and own:
+        raise UsageError(
+            f"{folder.root} already holds a run (up to {own.name}); choose another --out, or "
+            "--resume auto to go on with it"
+        )
+    if resume == "never":
+        return None
+    if resume != "auto":
+        source = _source(Path(resume))
+        _check(source, recipe, catalog_digest)
+        best = read_state(source)[1]["ledger"]["best"] or {}
+        adopt(source.path.parent, folder.chain, (best.get("checkpoint", ""), source.name))
+        own = verify(folder.chain / source.name)
+    if own:
+        _check(own, recipe, catalog_digest)
+    return own
+
+
+def _source(path: Path) -> Checkpoint:
+    if (path / MANIFEST).is_file():
+        return verify(path)
+    chain = path / "chain" if (path / "chain").is_dir() else path
+    found = find_checkpoint(chain)
+    if not found:
+        raise RunError(
+            f"there is no whole checkpoint under {path}; give a run folder, its chain folder or "
+            "one checkpoint"
+        )
+    return found
+
+
+def _check(checkpoint: Checkpoint, recipe: Recipe, catalog_digest: str) -> None:
+    if checkpoint.recipe_digest != recipe.digest():
+        old = from_dict(read_state(checkpoint)[1]["recipe"])
+        raise RunError(
+            f"{checkpoint.path} belongs to another recipe ({'; '.join(differences(old, recipe))});"
+            " choose another --out, or train with the recipe it was begun with"
+        )
+    if checkpoint.catalog_digest != catalog_digest:
+        raise RunError(
+            f"{checkpoint.path} was trained on other photos or labels (catalog digest "
+            f"{checkpoint.catalog_digest[:12]}, now {catalog_digest[:12]}); choose another --out, "
+            "or give the photos it was begun with"
+        )

@@ -1,0 +1,302 @@
+"""The command line: exit codes, one-line errors, nothing half-written, JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from carlib.checkpoints import find_checkpoint
+from carlib.cli import main
+from carlib.runfolder import read_table
+
+TINY = ["--recipe", "tiny-check"]
+
+
+def carlib(*arguments, **options):
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "carlib", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def refused(capsys, code, *arguments):
+    """Return the one line that the command ends with."""
+    assert main([str(argument) for argument in arguments]) == code
+    shown = capsys.readouterr()
+    assert not shown.out
+    (line,) = shown.err.splitlines()
+    assert line.startswith("carlib: ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory):
+    """A run trained by the command, cut once, in processes of their own."""
+    run = tmp_path_factory.mktemp("cli") / "run"
+    train = ["train", "--data", photos, *TINY, "--out", run]
+    cut = carlib(*train, "--stop-after", "2", "--json")
+    assert cut.returncode == 75, cut.stderr
+    said = json.loads(cut.stdout)
+    assert (said["done"], said["why"]) == (False, "stop_after")
+    done = carlib(*train, "--workers", "processes:1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("done: validation accuracy ")
+    return run
+
+
+def test_train_is_cut_and_goes_on(trained):
+    assert [row["why"] for row in read_table(trained / "sessions.csv")] == ["stop_after", "done"]
+    page = (trained / "report.html").read_text()
+    assert "stop_after" in page
+
+
+def test_a_cut_says_how_to_go_on(photos, tmp_path):
+    done = carlib("train", "--data", photos, *TINY, "--out", tmp_path / "r", "--stop-after", "1")
+    assert done.returncode == 75
+    assert done.stdout == (
+        "stopped for stop_after; everything is saved: run the same command again to go on\n"
+    )
+
+
+def test_predict_writes_a_checked_submission(trained, photos, tmp_path, capsys):
+    out = tmp_path / "submission.csv"
+    predict = ["predict", "--run", str(trained), "--data", str(photos), "--out", str(out)]
+    assert main([*predict, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["photos"] == 12
+    rows, wanted = (
+        list(csv.reader(path.read_text().splitlines()))
+        for path in (out, photos / "sample-submission.csv")
+    )
+    assert rows[0] == ["Id", "Category"]
+    assert [row[0] for row in rows] == [row[0] for row in wanted]
+    assert {row[1] for row in rows[1:]} <= {"0", "1", "2"}
+
+
+def test_a_sample_submission_with_unknown_ids_is_refused(trained, photos, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(photos, data)
+    with (data / "sample-submission.csv").open("a") as file:
+        file.write("strange.jpg,0\n")
+    out = tmp_path / "submission.csv"
+    line = refused(capsys, 1, "predict", "--run", trained, "--data", data, "--out", out)
+    assert "asks for 1 photos that were not predicted, the first 'strange.jpg'" in line
+    assert not out.exists()
+
+
+def test_sample_and_its_zip_are_the_same_catalog(tmp_path, capsys):
+    folder, zipped = tmp_path / "a", tmp_path / "b"
+    few = ["--classes", "2", "--per-class", "3", "--test-per-class", "1"]
+    assert main(["sample", str(folder), *few, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["training"] == 6
+    assert main(["sample", str(zipped), *few, "--zip"]) == 0
+    from carlib.catalog import read_catalog
+
+    assert read_catalog(folder).digest() == read_catalog(zipped).digest()
+
+
+@pytest.mark.parametrize("preset", ["none", "light", "medium"])
+def test_augment_draws_a_grid(photos, tmp_path, preset):
+    out = tmp_path / "grid.png"
+    arguments = ["augment", preset, "--data", photos, "--out", out, "--size", 64, "--photos", 3]
+    assert main([str(argument) for argument in arguments]) == 0
+    assert cv2.imread(str(out)).shape == (3 * 64, 6 * 64, 3)
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("demo", "sample", "train", "predict", "augment"):
+        assert command in text
+
+
+# --- Bad input: a folder made of the good one and one change, and what is said of it.
+
+
+def empty_class(data):
+    (data / "train/9").mkdir()
+    (data / "train.csv").unlink()
+
+
+def one_class(data):
+    shutil.rmtree(data / "train/1")
+    shutil.rmtree(data / "train/2")
+    (data / "train.csv").unlink()
+
+
+def row_without_photo(data):
+    with (data / "train.csv").open("a") as file:
+        file.write("gone.jpg,1\n")
+
+
+def climbing_zip(data):
+    shutil.rmtree(data / "train")
+    (data / "train.csv").unlink()
+    with zipfile.ZipFile(data / "train.zip", "w") as archive:
+        archive.writestr("../evil.jpg", b"x")
+
+
+def no_training(data):
+    shutil.rmtree(data / "train")
+    (data / "train.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (empty_class, "class folder '9' under train has no photos; add some"),
+        (one_class, "has 1 class of training photos; a classifier needs two or more"),
+        (row_without_photo, "train.csv row 62: there is no photo 'gone.jpg'"),
+        (climbing_zip, "holds the member '../evil.jpg', which points outside the archive"),
+        (no_training, "has no training photos; expected train/<class>/*.jpg"),
+    ],
+)
+def test_bad_data_is_refused(photos, tmp_path, capsys, change, said):
+    data = tmp_path / "data"
+    shutil.copytree(photos, data)
+    change(data)
+    assert said in refused(capsys, 1, "train", "--data", data, *TINY, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "said"),
+    [
+        (1, ["--data", "nowhere"], "no such folder: nowhere; give the folder that holds"),
+        (2, ["--recipe", "lite0-quik"], "unknown recipe 'lite0-quik'; did you mean 'lite0-quick'?"),
+        (2, ["--recipe", "mine.toml"], "cannot read the recipe file mine.toml"),
+        (2, ["--set", "sed=1"], "unknown key 'sed'; did you mean 'seed'?"),
+        (2, ["--set", "model.backbone=tinny"], "unknown backbone 'tinny'; did you mean 'tiny'?"),
+        (2, ["--set", "phases.all.augment=lihgt"], "unknown preset 'lihgt'; did you mean 'light'?"),
+        (2, ["--set", "phases.hed.lr=1"], "unknown phase 'hed'; did you mean 'head'?"),
+        (2, ["--set", "seed"], "a setting is KEY=VALUE; received 'seed'"),
+        (2, ["--limit", "soon"], "a length of time is like 11h30m, 45m or 90s; received 'soon'"),
+        (2, ["--workers", "robots"], "workers are threads or processes; received 'robots'"),
+        (2, ["--stop-after", "0"], "stop_after must be at least 1; received 0"),
+        (1, ["--exclude", "nowhere.txt"], "cannot read the list of exclusions nowhere.txt"),
+        (1, ["--resume", "nowhere"], "there is no whole checkpoint under nowhere"),
+    ],
+)
+def test_bad_arguments_are_refused(photos, tmp_path, capsys, code, arguments, said):
+    given = ["train", "--data", photos, *TINY, "--out", tmp_path / "run", *arguments]
+    assert said in refused(capsys, code, *given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "said"),
+    [
+        (2, ["augment", "hevy", "--out", "x.png"], "unknown preset 'hevy'"),
+        (1, ["predict", "--run", "nowhere", "--out", "x.csv"], "model.keras is not there"),
+    ],
+)
+def test_other_commands_refuse(photos, tmp_path, capsys, monkeypatch, code, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(capsys, code, *arguments, "--data", photos)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "d", "--classes", "11"],
+        ["sample", "d", "--per-class", "1"],
+    ],
+)
+def test_sample_refuses(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert "choose" in refused(capsys, 2, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_photos_are_left_out_of_training_and_never_of_a_submission(
+    photos, tmp_path, capsys, monkeypatch
+):
+    """Corrupt, zero bytes, huge, and a page in place of a photo."""
+    data, run, out = tmp_path / "data", tmp_path / "run", tmp_path / "submission.csv"
+    shutil.copytree(photos, data)
+    good = sorted((data / "train/0").iterdir())
+    huge = cv2.imencode(".png", np.zeros((300, 500, 3), np.uint8))[1].tobytes()
+    spoilt = {
+        "truncated": good[0].read_bytes()[: good[0].stat().st_size // 2],
+        "empty": b"",
+        "page": b"<html>404</html>",
+        # The header says 50000 x 30000; only 500 x 300 px are there.
+        "huge": huge[:16] + b"\x00\x00\xc3\x50\x00\x00\x75\x30" + huge[24:],
+    }
+    tests = sorted((data / "test_upload").iterdir())
+    for path, test, content in zip(good, tests, spoilt.values(), strict=False):
+        path.write_bytes(content)
+        test.write_bytes(content)
+    train = ["train", "--data", str(data), *TINY, "--out", str(run)]
+    assert main([*train, "--set", "phases.*.epochs=1"]) == 0
+    left = read_table(run / "left-out.csv")
+    assert {row["id"] for row in left} == {path.name for path in good[: len(spoilt)]}
+    assert "4 photos cannot be read" in capsys.readouterr().err
+    assert main(["predict", "--run", str(run), "--data", str(data), "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 1 + len(tests)
+
+
+def test_excluded_photos_do_not_train(photos, tmp_path):
+    names = [path.name for path in sorted((photos / "train/0").iterdir())[:5]]
+    listed = tmp_path / "exclude.txt"
+    listed.write_text("# wrong photos\n" + "\n".join(names) + "\n")
+    run = tmp_path / "run"
+    given = ["train", "--data", photos, *TINY, "--out", run, "--stop-after", 1]
+    assert main([str(each) for each in given] + ["--exclude", str(listed)]) == 75
+    said = json.loads((run / "result.json").read_text())
+    assert said["photos"]["training"] + said["photos"]["validation"] == 55
+
+
+def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):
+    """kill -9 as soon as a checkpoint is there."""
+    run = tmp_path / "run"
+    train = ["train", "--data", str(photos), *TINY, "--out", str(run)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "carlib", *train, "--set", "phases.all.epochs=2000"],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(list((run / "chain").glob("0*"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    before = find_checkpoint(run / "chain")
+    assert before.position.epoch >= 1
+    again = [*train, "--set", "phases.all.epochs=2000", "--stop-after", "1"]
+    done = carlib(*again)
+    assert done.returncode == 75, done.stderr
+    assert f"resuming from {before.name}" in done.stderr
+    rows = read_table(run / "sessions.csv")
+    assert [row["why"] for row in rows] == ["running", "stop_after"]
+
+
+def test_the_demo(tmp_path):
+    """The whole job: drawn photos, a cut, a resume, predictions, over 0.8 on the test photos."""
+    done = carlib("demo", "--out", tmp_path / "demo", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["accuracy"] > 0.8
+    run = tmp_path / "demo/run"
+    assert [row["why"] for row in read_table(run / "sessions.csv")] == ["stop_after", "done"]
+    assert (tmp_path / "demo/submission.csv").is_file()
+    assert (run / "report.html").stat().st_size > 100_000

@@ -1,0 +1,54 @@
+"""What README and docs say is true."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from carlib.cli import _parser
+from carlib.recipes import RECIPES, load_recipe
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_recipe_is_lite0_staged():
+    assert load_recipe(str(ROOT / "docs/recipe.toml")) == RECIPES["lite0-staged"]
+
+
+def test_the_recipe_table_is_complete():
+    section = README.split("## Recipes")[1].split("## ")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE) == list(RECIPES)
+
+
+def test_every_command_in_the_readme_parses():
+    commands = re.findall(r"^ +(carlib .*)$", README, re.MULTILINE)
+    commands += [text for text in re.findall(r"`(carlib [^`]*)`", README) if "--" in text]
+    assert len(commands) >= 3
+    for command in commands:
+        _parser().parse_args(shlex.split(command, comments=True)[1:])
+
+
+def test_every_file_the_readme_links_to_is_there():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).is_file(), link
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    """On the tiny network: the code is what is tried, not the accuracy."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace("lite0-quick", "tiny-check"), "README.md", "exec"), {})
+    assert len(Path("submission.csv").read_text().splitlines()) == 201
+    assert Path("run/report.html").is_file()
+
+
+def test_the_changelog_speaks_of_what_is_released():
+    from carlib import __version__
+
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## [Unreleased]" in text or f"## [{__version__}]" in text

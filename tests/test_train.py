@@ -1,0 +1,404 @@
+"""The phase loop: cut and resumed equals never cut; what the run folder holds; refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from carlib.audit import Fault
+from carlib.catalog import Catalog, read_catalog
+from carlib.checkpoints import find_checkpoint, read_state
+from carlib.errors import CarlibError, DataError, RunError, UsageError
+from carlib.loader import Workers
+from carlib.runfolder import RunFolder, read_json, read_table
+from carlib.session import Session
+from carlib.spec import from_json, with_settings
+from carlib.submission import Predictions
+from carlib.train import train_model
+
+EPOCHS = 3  # of the recipe
+STEPS = 3  # an epoch
+
+
+@pytest.fixture(scope="module")
+def catalog(photos):
+    return read_catalog(photos)
+
+
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory, catalog):
+    """Runs never cut, by recipe settings, each trained once."""
+    made = {}
+
+    def run(recipe, settings=()):
+        key = tuple(settings)
+        if key not in made:
+            out = tmp_path_factory.mktemp("uncut") / "run"
+            made[key] = out, train_model(with_settings(recipe, settings), catalog, out)
+        return made[key]
+
+    return run
+
+
+def final(out):
+    """Everything that contract 3 promises: last weights, history, best."""
+    checkpoint = find_checkpoint(out / "chain")
+    arrays, state = read_state(checkpoint)
+    best = keras.models.load_model(out / "best" / "model.keras")
+    return {
+        "position": checkpoint.position,
+        "arrays": {key: value.tobytes() for key, value in arrays.items()},
+        "history": (out / "history.csv").read_bytes(),
+        "best": {k: state["ledger"]["best"][k] for k in ("phase", "epoch", "value")},
+        "best weights": [weight.tobytes() for weight in best.get_weights()],
+    }
+
+
+# steps before the cut: at once, in mid-epoch, at an epoch's end, between phases, in the last epoch
+@pytest.mark.parametrize("cuts", [(1,), (2,), (3,), (4,), (6,), (8,), (1, 1), (4, 1, 2)])
+def test_a_cut_and_resumed_run_equals_the_uncut_one(tmp_path, catalog, recipe, uncut, cuts):
+    for steps in cuts:
+        outcome = train_model(recipe, catalog, tmp_path / "run", session=Session(stop_after=steps))
+        assert not outcome.done
+        assert outcome.why == "stop_after"
+        assert outcome.accuracy is None
+    outcome = train_model(recipe, catalog, tmp_path / "run")
+    assert outcome.done
+    assert final(tmp_path / "run") == final(uncut(recipe)[0])
+    assert len(read_table(tmp_path / "run/sessions.csv")) == len(cuts) + 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["phases.*.optimizer=sgd"],
+        ["phases.*.optimizer=adam", "phases.*.schedule=constant"],
+        ["model.dtype=mixed_float16"],
+        ["monitor=loss", "phases.all.trains=0.5", "phases.all.batchnorm=frozen"],
+    ],
+    ids=" ".join,
+)
+def test_every_kind_of_state_survives_a_cut(tmp_path, catalog, recipe, uncut, settings):
+    changed = with_settings(recipe, settings)
+    train_model(changed, catalog, tmp_path / "run", session=Session(stop_after=5))
+    train_model(changed, catalog, tmp_path / "run")
+    assert final(tmp_path / "run") == final(uncut(recipe, settings)[0])
+
+
+def test_a_run_resumed_in_a_new_process_and_elsewhere_equals_the_uncut_one(
+    tmp_path, catalog, recipe, uncut
+):
+    train_model(recipe, catalog, tmp_path / "first", session=Session(stop_after=5))
+    script = (
+        "import sys, carlib\n"
+        "from carlib.spec import from_json\n"
+        "data, source, out = sys.argv[1:]\n"
+        "recipe = from_json(open(source + '/recipe.json').read())\n"
+        "carlib.train_model(recipe, carlib.read_catalog(data), out, resume=source)\n"
+    )
+    data = catalog.paths[0].partition("/train/")[0]
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    subprocess.run([sys.executable, "-c", script, data, first, second], check=True)
+    assert final(tmp_path / "second") == final(uncut(recipe)[0])
+    # The first run stays as it was.
+    assert len(read_table(tmp_path / "first/sessions.csv")) == 1
+
+
+def test_a_chain_copied_alone_knows_its_past(tmp_path, catalog, recipe, uncut):
+    train_model(recipe, catalog, tmp_path / "first", session=Session(stop_after=7))
+    shutil.copytree(tmp_path / "first/chain", tmp_path / "copied")
+    train_model(recipe, catalog, tmp_path / "run", resume=str(tmp_path / "copied"))
+    assert final(tmp_path / "run") == final(uncut(recipe)[0])
+    assert [row["why"] for row in read_table(tmp_path / "run/sessions.csv")][-1] == "done"
+
+
+def test_a_lost_best_model_is_exported_again_from_the_chain(tmp_path, catalog, recipe, uncut):
+    out = tmp_path / "run"
+    train_model(recipe, catalog, out, session=Session(stop_after=7))
+    shutil.rmtree(out / "best")
+    train_model(recipe, catalog, out)
+    assert final(out) == final(uncut(recipe)[0])
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_passed_over(
+    tmp_path, catalog, recipe, uncut, caplog
+):
+    out = tmp_path / "run"
+    train_model(recipe, catalog, out, session=Session(stop_after=5))
+    newest = find_checkpoint(out / "chain").path
+    (newest / "arrays.npz").write_bytes((newest / "arrays.npz").read_bytes()[:-1])
+    train_model(recipe, catalog, out)
+    assert newest.name in caplog.text
+    assert final(out) == final(uncut(recipe)[0])
+
+
+@pytest.mark.parametrize("workers", ["0", "threads:2", "processes:1"])
+def test_workers_do_not_change_a_run(tmp_path, catalog, recipe, uncut, workers):
+    train_model(recipe, catalog, tmp_path / "run", workers=Workers.parse(workers))
+    assert final(tmp_path / "run") == final(uncut(recipe)[0])
+
+
+def test_another_seed_is_another_run(recipe, uncut):
+    assert final(uncut(recipe, ["seed=1"])[0]) != final(uncut(recipe)[0])
+
+
+def test_the_clock_stops_before_the_limit(tmp_path, catalog, recipe):
+    """A clock that a callback moves: a step takes 100 s, and 650 are allowed."""
+    now = [0.0]
+
+    class Slow(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            now[0] += 100
+
+    session = Session(limit=650.0, clock=lambda: now[0], began=0.0)
+    outcome = train_model(recipe, catalog, tmp_path, session=session, callbacks=[Slow()])
+    assert (outcome.done, outcome.why) == (False, "the clock")
+    (row,) = read_table(tmp_path / "sessions.csv")
+    assert (row["why"], row["steps"]) == ("the clock", 5)
+
+
+def test_the_run_folder(recipe, catalog, uncut):
+    out, outcome = uncut(recipe)
+    assert outcome.done
+    assert outcome.run == out
+    assert from_json((out / "recipe.json").read_text()) == recipe
+    history = read_table(out / "history.csv")
+    assert [(row["phase"], row["epoch"]) for row in history] == [
+        ("head", 1),
+        ("all", 2),
+        ("all", 3),
+    ]
+    timings = read_table(out / "timings.csv")
+    assert [row["epoch"] for row in timings] == [1, 2, 3]
+    (session,) = read_table(out / "sessions.csv")
+    assert (session["why"], session["steps"], session["photos"]) == ("done", 9, 144)
+    card = json.loads((out / "best/model.json").read_text())
+    assert card["classes"] == list(catalog.classes)
+    assert (card["size"], card["resize"]) == (32, "stretch")
+    assert sum(card["prior"]) == pytest.approx(1)
+    result = read_json(out / "result.json")
+    assert result["done"]
+    assert result["photos"] == {"training": 48, "validation": 12, "left_out": 0}
+    assert [part["trainable_blocks"] for part in result["phases"]] == [1, 6]
+    best = max(history, key=lambda row: row["val_accuracy"])
+    assert result["best"]["epoch"] == best["epoch"]
+    assert outcome.accuracy == best["val_accuracy"] == result["validation_accuracy"]
+
+
+def test_validation_predictions_are_the_saved_models(recipe, uncut, catalog):
+    out, outcome = uncut(recipe)
+    kept = Predictions.load(RunFolder(out).predictions("validation"))
+    assert kept.accuracy() == outcome.accuracy
+    where = dict(zip(catalog.ids, catalog.labels, strict=True))
+    assert kept.labels == tuple(where[name] for name in kept.ids)
+
+
+def test_the_saved_model_opens_with_plain_keras(tmp_path, recipe, uncut):
+    """In a process that has neither carlib nor efficientnet, with equal predictions."""
+    out, _ = uncut(recipe)
+    photos = np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3)
+    np.save(tmp_path / "photos.npy", photos)
+    script = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('carlib', 'efficientnet', 'keras_applications'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "import keras, numpy\n"
+        "model = keras.models.load_model(sys.argv[1])\n"
+        "numpy.save(sys.argv[2], model(numpy.load(sys.argv[3]), training=False))\n"
+    )
+    arguments = [out / "best/model.keras", tmp_path / "out.npy", tmp_path / "photos.npy"]
+    subprocess.run([sys.executable, "-c", script, *map(str, arguments)], check=True, cwd=tmp_path)
+    here = keras.models.load_model(out / "best/model.keras")(photos, training=False)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), here)
+
+
+def test_frozen_weights_do_not_move_and_trained_ones_do(tmp_path, catalog, recipe):
+    """After the head's phase only the head differs from the start."""
+    head = dataclasses.replace(recipe, phases=recipe.phases[:1])
+    train_model(head, catalog, tmp_path / "run", session=Session(stop_after=1))
+    chain = sorted((tmp_path / "run/chain").glob("0*"))
+    before, after = (dict(np.load(path / "arrays.npz")) for path in chain)
+    weights = [key for key in before if "seed_generator" not in key]
+    moved = {key.split("/")[1] for key in weights if (before[key] != after[key]).any()}
+    assert moved == {"head_classes"}
+
+
+def test_each_phase_traces_its_step_once(tmp_path, catalog, recipe, monkeypatch):
+    traced = []
+    original = keras.Model.train_step
+
+    def counting(self, data):
+        traced.append(1)
+        return original(self, data)
+
+    monkeypatch.setattr(keras.Model, "train_step", counting)
+    monkeypatch.setattr(keras.models.Model, "train_step", counting)
+    train_model(recipe, catalog, tmp_path / "run")
+    assert len(traced) == len(recipe.phases)
+
+
+def test_exact_switches_op_determinism_on_and_fast_does_not(tmp_path, catalog, recipe, monkeypatch):
+    switched = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: switched.append(1))
+    once = Session(stop_after=1)
+    train_model(with_settings(recipe, ["determinism=fast"]), catalog, tmp_path / "a", session=once)
+    assert not switched
+    train_model(recipe, catalog, tmp_path / "b", session=Session(stop_after=1))
+    assert switched
+
+
+def test_callbacks_hear_one_train_begin_a_phase(tmp_path, catalog, recipe):
+    heard = []
+
+    class Ear(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            heard.append("begin")
+
+        def on_train_batch_end(self, batch, logs=None):
+            heard.append(batch)
+
+        def on_epoch_end(self, epoch, logs=None):
+            heard.append(sorted(logs))
+
+        def on_train_end(self, logs=None):
+            heard.append("end")
+
+    train_model(recipe, catalog, tmp_path / "run", callbacks=[Ear()])
+    logs = ["accuracy", "loss", "lr", "val_accuracy", "val_loss"]
+    epoch = [0, 1, 2, logs]
+    assert heard == ["begin", *epoch, "end", "begin", *epoch, *epoch, "end"]
+
+
+def test_a_callback_may_end_a_phase(tmp_path, catalog, recipe):
+    class Enough(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    assert train_model(recipe, catalog, tmp_path / "run", callbacks=[Enough()]).done
+    history = read_table(tmp_path / "run/history.csv")
+    assert [row["phase"] for row in history] == ["head", "all"]
+
+
+def test_photos_that_cannot_be_read_are_left_out_and_listed(tmp_path, photos, recipe):
+    data = tmp_path / "data"
+    shutil.copytree(photos, data)
+    catalog = read_catalog(data)
+    open(catalog.paths[0], "wb").close()
+    train_model(recipe, catalog, tmp_path / "run", session=Session(stop_after=1))
+    (row,) = read_table(tmp_path / "run/left-out.csv")
+    assert Fault(**row) == Fault(
+        catalog.ids[0], catalog.paths[0], f"{catalog.paths[0]} is empty (0 bytes)"
+    )
+
+
+def test_a_finished_run_trained_again_stays_as_it_is(tmp_path, catalog, recipe):
+    out = tmp_path / "run"
+    train_model(recipe, catalog, out)
+    before = final(out)
+    assert train_model(recipe, catalog, out).done
+    assert final(out) == before
+
+
+def names_unknown(setting, message):
+    return pytest.param([setting], UsageError, message, id=setting)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        names_unknown("model.backbone=efficientnet-b00", "did you mean 'efficientnet-b0'"),
+        names_unknown("model.weights=imagenet", "'tiny' has no 'imagenet' weights; it has none"),
+        names_unknown("phases.head.schedule=cosin", "unknown schedule 'cosin'; did you mean"),
+        names_unknown("phases.head.optimizer=adamv", "unknown optimizer 'adamv'; did you mean"),
+        names_unknown("phases.all.augment=ligt", "unknown preset 'ligt'; did you mean 'light'"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_written(
+    tmp_path, catalog, recipe, settings, error, message
+):
+    with pytest.raises(error, match=message):
+        train_model(with_settings(recipe, settings), catalog, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_photos_without_labels_are_refused(tmp_path, recipe):
+    with pytest.raises(UsageError, match="training needs labels"):
+        train_model(recipe, Catalog(("a",), ("a.jpg",)), tmp_path / "run")
+
+
+def test_photos_none_of_which_can_be_read_are_refused(tmp_path, recipe):
+    catalog = Catalog(("a", "b"), ("a.jpg", "b.jpg"), ("x", "y"), (0, 1))
+    with pytest.raises(DataError, match=r"none of the 2 photos can be read; cannot read a\.jpg"):
+        train_model(recipe, catalog, tmp_path / "run")
+
+
+def test_a_run_of_another_recipe_is_refused_with_the_difference(tmp_path, catalog, recipe):
+    train_model(recipe, catalog, tmp_path / "run", session=Session(stop_after=1))
+    before = final_bytes(tmp_path / "run")
+    with pytest.raises(RunError, match=r"another recipe \(phases\.0\.lr: 0\.01 -> 0\.5\)"):
+        train_model(with_settings(recipe, ["phases.head.lr=0.5"]), catalog, tmp_path / "run")
+    assert final_bytes(tmp_path / "run") == before
+
+
+def final_bytes(out):
+    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_run_of_other_photos_is_refused(tmp_path, catalog, recipe):
+    train_model(recipe, catalog, tmp_path / "run", session=Session(stop_after=1))
+    with pytest.raises(RunError, match="other photos or labels"):
+        train_model(recipe, catalog.without(catalog.ids[:1]), tmp_path / "run")
+
+
+@pytest.mark.parametrize("resume", ["never", "elsewhere"])
+def test_a_run_is_never_written_over(tmp_path, catalog, recipe, resume):
+    train_model(recipe, catalog, tmp_path / "run", session=Session(stop_after=1))
+    with pytest.raises(UsageError, match="already holds a run"):
+        train_model(recipe, catalog, tmp_path / "run", resume=resume)
+
+
+def test_resuming_from_nothing_is_refused(tmp_path, catalog, recipe):
+    with pytest.raises(RunError, match="there is no whole checkpoint under"):
+        train_model(recipe, catalog, tmp_path / "run", resume=str(tmp_path / "nowhere"))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path, catalog, recipe):
+    wild = with_settings(recipe, ["phases.*.lr=100", "phases.*.optimizer=sgd"])
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            weight = self.model.get_layer("head_classes").kernel
+            weight.assign(weight * np.nan)
+
+    with pytest.raises(RunError, match=r"the loss of phase 'head', epoch 1 is not finite"):
+        train_model(wild, catalog, tmp_path / "run", callbacks=[Break()])
+    (row,) = read_table(tmp_path / "run/sessions.csv")
+    assert row["why"] == "failed: RunError"
+    arrays, _ = read_state(find_checkpoint(tmp_path / "run/chain"))
+    assert all(np.isfinite(value).all() for value in arrays.values())
+
+
+def test_a_full_disk_at_the_save_leaves_the_chain_whole(tmp_path, catalog, recipe, monkeypatch):
+    out = tmp_path / "run"
+    train_model(recipe, catalog, out, session=Session(stop_after=1))
+    before = find_checkpoint(out / "chain")
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(CarlibError, match="no space left to write"):
+        train_model(recipe, catalog, out)
+    assert find_checkpoint(out / "chain") == before
+    assert not list(out.rglob("*.aside*"))
