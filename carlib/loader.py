@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import (
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-)
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from types import TracebackType
 
 import numpy as np
@@ -32,7 +27,7 @@ from carlib.images import fit, read_photo
 from carlib.spec import RESIZES
 
 AHEAD = 2  # batches a worker has waiting or under way
-RESTARTS = 3  # of the process pool without a batch in between, before it is an error
+RESTARTS = 3  # of a worker process at one batch, before it is an error
 _ORDER = 0x6F72646572  # keeps the order's random stream apart from the items'
 
 
@@ -141,16 +136,64 @@ class Items:
         return photos
 
 
-_worker_items: Items  # set once in each spawned worker
+class _Worker:
+    """A spawned process that makes batches, at the far end of a pipe of its own.
+
+    A queue that processes share, as in ProcessPoolExecutor, blocks for good when one of them
+    is killed while it sends. A pipe with two ends only breaks, which both ends are told: the
+    worker is replaced, and it goes when this process goes.
+    """
+
+    def __init__(self, items: Items):
+        self.items = items
+        self._start()
+
+    def _start(self) -> None:
+        # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far, self.items), daemon=True)
+        self.process.start()
+        far.close()
+
+    def batch(self, epoch: int, numbers: np.ndarray) -> np.ndarray:
+        """Return ``items.batch(epoch, numbers)``, made by the process."""
+        size = self.items.view.size
+        photos = np.empty((len(numbers), size, size, 3), np.uint8)
+        for _ in range(1 + RESTARTS):
+            try:
+                self.pipe.send((epoch, numbers))
+                error = self.pipe.recv()
+                if error is None:
+                    self.pipe.recv_bytes_into(photos.data.cast("B"))
+                    return photos
+            except (EOFError, OSError):
+                self.pipe.close()
+                self.process.kill()
+                self.process.join()
+                self._start()
+            else:
+                raise error
+        raise RunError(
+            f"the worker processes died {1 + RESTARTS} times in a row: out of memory, or started "
+            "by a script without `if __name__ == '__main__':`; try processes:1 or threads"
+        )
 
 
-def _start_worker(items: Items) -> None:
-    global _worker_items
-    _worker_items = items
-
-
-def _work(epoch: int, numbers: np.ndarray) -> np.ndarray:
-    return _worker_items.batch(epoch, numbers)
+def _serve(pipe: Connection, items: Items) -> None:
+    """Make batches until the other end of the pipe is gone."""
+    try:
+        while True:
+            epoch, numbers = pipe.recv()
+            try:
+                photos = items.batch(epoch, numbers)
+            except Exception as error:  # whatever it is, it is raised at the other end
+                pipe.send(error)
+            else:
+                pipe.send(None)
+                pipe.send_bytes(photos.data.cast("B"))
+    except (EOFError, OSError):
+        return
 
 
 class Loader:
@@ -198,7 +241,8 @@ class Loader:
         self.workers = workers or Workers()
         self.waited = 0.0  # seconds that the consumer of epoch() stood still
         self._labels = None if catalog.labels is None else np.array(catalog.labels, np.int32)
-        self._pool: Executor | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._local = threading.local()  # each thread's worker process
 
     @property
     def steps(self) -> int:
@@ -243,7 +287,6 @@ class Loader:
 
     def _ahead(self, epoch: int, todo: deque[np.ndarray]) -> Iterator[Batch]:
         under_way: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
-        restarts = 0
         try:
             while todo or under_way:
                 began = time.perf_counter()
@@ -252,22 +295,13 @@ class Loader:
                         under_way.append((todo[0], self._submit(epoch, todo[0])))
                         todo.popleft()
                     photos = under_way[0][1].result()
-                except (BrokenExecutor, CancelledError) as error:
-                    # Cancelled: the loader was closed in mid-epoch; new workers go on with it.
-                    if isinstance(error, BrokenExecutor):
-                        restarts += 1
-                        self.close()
+                except CancelledError:
+                    # The loader was closed in mid-epoch; new workers go on with it.
                     todo.extendleft(numbers for numbers, _ in reversed(under_way))
                     under_way.clear()
-                    if restarts > RESTARTS:
-                        raise RunError(
-                            f"the worker processes died {restarts} times in a row (out of "
-                            "memory?); try fewer (--workers processes:1) or --workers threads"
-                        ) from error
                     continue
                 finally:
                     self.waited += time.perf_counter() - began
-                restarts = 0
                 numbers, _ = under_way.popleft()
                 yield self._batch(numbers, photos)
         finally:
@@ -283,18 +317,16 @@ class Loader:
         return Batch(numbers, photos, None if self._labels is None else self._labels[numbers])
 
     def _submit(self, epoch: int, numbers: np.ndarray) -> Future[np.ndarray]:
-        if self.workers.kind == "threads":
-            self._pool = self._pool or ThreadPoolExecutor(self.workers.count, "carlib-loader")
-            return self._pool.submit(self.items.batch, epoch, numbers)
-        if self._pool is None:
-            # Spawned, not forked: a fork of a process that runs TensorFlow's threads can hang.
-            self._pool = ProcessPoolExecutor(
-                self.workers.count,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(self.items,),
-            )
-        return self._pool.submit(_work, epoch, numbers)
+        make = self._at_a_worker if self.workers.kind == "processes" else self.items.batch
+        self._pool = self._pool or ThreadPoolExecutor(self.workers.count, "carlib-loader")
+        return self._pool.submit(make, epoch, numbers)
+
+    def _at_a_worker(self, epoch: int, numbers: np.ndarray) -> np.ndarray:
+        # Each thread of the pool has a process; both go when the pool is let go.
+        if not hasattr(self._local, "worker"):
+            self._local.worker = _Worker(self.items)
+        worker: _Worker = self._local.worker
+        return worker.batch(epoch, numbers)
 
     def close(self) -> None:
         """Let the workers go; the next epoch starts new ones."""

@@ -397,7 +397,7 @@ def test_a_full_disk_at_the_save_leaves_the_chain_whole(tmp_path, catalog, recip
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
     with pytest.raises(CarlibError, match="no space left to write"):
         train_model(recipe, catalog, out)
     assert find_checkpoint(out / "chain") == before

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,8 +109,7 @@ def write_checkpoint(
         try:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
-            with open(aside / ARRAYS, "wb") as file:
-                np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
+            _write_arrays(aside / ARRAYS, arrays)
             (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
             for part in (ARRAYS, STATE):
                 flush(aside / part)
@@ -134,6 +134,16 @@ def write_checkpoint(
             raise
         write_whole(chain / LAST, name + "\n")
     return read_manifest(chain / name)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write what ``np.load`` reads. np.savez leaves its zip open on a full disk, and pickles."""
+    with open(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                # Untyped in numpy 2.0.
+                write: Any = np.lib.format.write_array
+                write(member, np.asarray(value), allow_pickle=False)
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

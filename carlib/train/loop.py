@@ -353,7 +353,9 @@ class _Training:
         )
         self.ledger.saved(self.checkpoint.name)
         best = self.ledger.best
-        retain(self.folder.chain, keep=[best["checkpoint"]] if best else [])
+        # The parent by name: where damaged ones lie between, it is not among the newest.
+        keep = [self.checkpoint.parent, best["checkpoint"] if best else ""]
+        retain(self.folder.chain, keep=keep)
         self.save_seconds = max(self.save_seconds, self.session.clock() - began)
 
     def _export(self) -> None:

@@ -1,0 +1,319 @@
+"""A model's whole state, out and back in: what goes on afterwards is the same, bit for bit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from carlib.checkpoints import Position, find_checkpoint, read_state, write_checkpoint
+from carlib.checkpoints.state import get_state, set_state
+from carlib.errors import RunError
+from carlib.freeze import Freezer
+from carlib.models.build import build_model
+from carlib.schedules import make_optimizer
+from carlib.spec import ModelSpec, Phase
+
+CLASSES, SIZE, BATCH, STEPS = 3, 32, 8, 4
+STEMS = ("stem_conv", "block2b_project_bn", "head_classes")
+SLOTS = {"adam": ("momentum", "velocity"), "adamw": ("momentum", "velocity"), "sgd": ("momentum",)}
+
+
+@dataclass(slots=True)
+class Trainer:
+    """A compiled model with what carlib's loop holds beside it."""
+
+    model: keras.Model
+    optimizer: Any
+    metrics: list[Any]
+
+    def step(self, number: int) -> dict[str, float]:
+        """Train on one batch, as the loop does."""
+        logs = self.model.train_function(iter([batch(number)]))
+        return {name: float(value) for name, value in logs.items()}
+
+    def get(self) -> dict[str, np.ndarray]:
+        return get_state(self.model, self.optimizer, self.metrics)
+
+    def set(self, state: dict[str, np.ndarray]) -> None:
+        set_state(state, self.model, self.optimizer, self.metrics)
+
+
+def batch(number: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng([7, number])
+    photos = random.integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
+    return photos, np.eye(CLASSES, dtype=np.float32)[random.integers(0, CLASSES, BATCH)]
+
+
+def trainer(seed: int = 0, dtype: str = "float32", **options: Any) -> Trainer:
+    """Built in the order of carlib's loop; dropout is strong, BatchNorm trains."""
+    phase = Phase("all", 2, 1e-2, **{"batchnorm": "trained", **options})
+    model = build_model(ModelSpec("tiny", SIZE, dropout=0.5, dtype=dtype), CLASSES, seed=seed)
+    Freezer(model).apply(phase)
+    accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    model.compile(make_optimizer(phase, STEPS), loss=loss, metrics=[accuracy])
+    model.optimizer.build(model.trainable_variables)
+    model.make_train_function()
+    return Trainer(model, model.optimizer, [model.metrics[0], accuracy])
+
+
+def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
+    assert list(left) == list(right)
+    for name, value in left.items():
+        assert value.dtype == right[name].dtype
+        assert value.shape == right[name].shape
+        assert value.tobytes() == right[name].tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Trainer, dict[str, np.ndarray]]:
+    """A trainer after one step, and its state; tests leave it as it is."""
+    made = trainer()
+    made.step(0)
+    return made, made.get()
+
+
+# ---- going on
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "dtype", "trains", "batchnorm"),
+    [
+        ("adam", "constant", "float32", "all", "trained"),
+        ("adamw", "cosine", "mixed_float16", "all", "trained"),
+        ("sgd", "cosine", "float32", 0.5, "frozen"),
+        ("adamw", "constant", "float32", "head", "frozen"),
+    ],
+)
+def test_training_goes_on_bit_for_bit(
+    tmp_path: Path, optimizer: str, schedule: str, dtype: str, trains: Any, batchnorm: str
+) -> None:
+    options = {
+        "dtype": dtype,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "trains": trains,
+        "batchnorm": batchnorm,
+        "weight_decay": 0.01,
+    }
+    uncut = trainer(seed=0, **options)
+    uncut.step(0)
+    between = uncut.get()
+    logs = uncut.step(1)
+    end = uncut.get()
+
+    write_checkpoint(
+        tmp_path,
+        position=Position(0, 0, 1),
+        arrays=between,
+        state={},
+        recipe_digest="",
+        catalog_digest="",
+        parent=None,
+        metrics={},
+        versions={},
+    )
+    checkpoint = find_checkpoint(tmp_path)
+    assert checkpoint is not None
+    kept = read_state(checkpoint)[0]
+    assert_same(kept, between)
+
+    # Another seed: whatever is not restored is different.
+    resumed = trainer(seed=99, **options)
+    resumed.set(kept)
+    assert_same(resumed.get(), between)
+    assert resumed.step(1) == logs
+    assert_same(resumed.get(), end)
+
+    # Restored again in mid-training, once the step is traced.
+    resumed.set(kept)
+    assert resumed.step(1) == logs
+    assert_same(resumed.get(), end)
+
+    # Each kind of state moves with a step, so leaving it out would show.
+    moved = {name for name in end if end[name].tobytes() != between[name].tobytes()}
+    assert {"metrics/loss/total", "metrics/accuracy/count"} <= moved
+    assert {"model/head_dropout/seed_generator_state", "model/head_classes/kernel"} <= moved
+    assert ("model/stem_conv/kernel" in moved) == (trains == "all")
+    assert ("model/stem_bn/moving_mean" in moved) == (batchnorm == "trained")
+    for slot in SLOTS[optimizer]:
+        assert f"optimizer/head_classes_kernel_{slot}" in moved
+    if dtype == "mixed_float16":  # the outer optimizer's iteration stays 0
+        assert {"optimizer/iteration#1", "optimizer/step_counter"} <= moved
+        assert end["optimizer/iteration"] == 0
+        assert end["optimizer/dynamic_scale"] == 2.0**15
+    else:
+        assert end["optimizer/iteration"] == 2
+
+
+def test_the_loss_scale_is_state() -> None:
+    one, other = (trainer(seed, dtype="mixed_float16") for seed in (0, 1))
+    one.optimizer.dynamic_scale.assign(512.0)
+    one.optimizer.step_counter.assign(1999)
+    other.set(one.get())
+    assert float(other.optimizer.dynamic_scale) == 512.0
+    assert int(other.optimizer.step_counter) == 1999
+
+
+def test_dropout_would_differ_without_its_seed_state(
+    trained: tuple[Trainer, dict[str, np.ndarray]],
+) -> None:
+    """The test above could not fail if dropout did nothing."""
+    made, state = trained
+    other = {**state, "model/head_dropout/seed_generator_state": np.array([1, 2], np.uint32)}
+    ends = []
+    for each in (state, other, state):
+        made.set(each)
+        ends.append(made.step(1)["loss"])
+    made.set(state)
+    assert ends[0] == ends[2] != ends[1]
+
+
+# ---- names
+
+
+def names(optimizer: str, dtype: str) -> list[str]:
+    """What the keys are, in every version of Keras: written out by hand."""
+    layers: list[tuple[str, list[str], list[str]]] = [("stem_conv", ["kernel"], [])]
+    scales = ["gamma", "beta"], ["moving_mean", "moving_variance"]
+    layers.append(("stem_bn", *scales))
+    for block, drops in (("block1a", True), ("block2a", False), ("block2b", True)):
+        layers.append((f"{block}_dwconv", ["kernel"], []))
+        layers.append((f"{block}_bn", *scales))
+        layers.append((f"{block}_project_conv", ["kernel"], []))
+        layers.append((f"{block}_project_bn", *scales))
+        layers += [(f"{block}_drop", [], ["seed_generator_state"])] * drops
+    layers += [("top_conv", ["kernel"], []), ("top_bn", *scales)]
+    layers.append(("head_dropout", [], ["seed_generator_state"]))
+    layers.append(("head_classes", ["kernel", "bias"], []))
+    found = [f"model/{layer}/{name}" for layer, *both in layers for name in (*both[0], *both[1])]
+    weights = [f"{layer}_{name}" for layer, weights, _ in layers for name in weights]
+    found += ["optimizer/iteration", "optimizer/learning_rate"]
+    if dtype == "mixed_float16":
+        found += ["optimizer/iteration#1", "optimizer/step_counter", "optimizer/dynamic_scale"]
+        found += ["optimizer/learning_rate#1"]
+    found += [f"optimizer/{weight}_{slot}" for slot in SLOTS[optimizer] for weight in weights]
+    found += ["metrics/loss/total", "metrics/loss/count"]
+    return [*found, "metrics/accuracy/total", "metrics/accuracy/count"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("optimizer", SLOTS)
+def test_names_last(optimizer: str, dtype: str) -> None:
+    """Over Keras' versions and builds of one process: no counters, no optimizer's name."""
+    for seed in (0, 1):
+        state = trainer(seed, dtype, optimizer=optimizer).get()
+        assert sorted(state) == sorted(names(optimizer, dtype))
+    assert not [name for name in state if re.search(r"adam|sgd|seed_generator_\d|_\d+/", name)]
+
+
+def test_each_part_has_its_prefix(trained: tuple[Trainer, dict[str, np.ndarray]]) -> None:
+    made, state = trained
+    alone = get_state(made.model)
+    assert {name.partition("/")[0] for name in alone} == {"model"}
+    assert_same(alone, {name: value for name, value in state.items() if name[:6] == "model/"})
+    both = get_state(made.model, made.optimizer)
+    assert {name.partition("/")[0] for name in both} == {"model", "optimizer"}
+
+
+def test_the_state_is_everything(trained: tuple[Trainer, dict[str, np.ndarray]]) -> None:
+    """Every variable that the model, its optimizer and its metrics have is in it, once."""
+    made, state = trained
+    variables = [*made.model.variables, *made.optimizer.variables]
+    variables += [variable for metric in made.metrics for variable in metric.variables]
+    distinct = {id(variable) for variable in variables}
+    assert len(state) == len(distinct)
+    values = sorted(np.asarray(variable).tobytes() for variable in variables)
+    assert sorted(value.tobytes() for value in state.values()) == values
+
+
+def test_the_state_is_a_copy(trained: tuple[Trainer, dict[str, np.ndarray]]) -> None:
+    made, state = trained
+    before = {name: value.copy() for name, value in state.items()}
+    made.step(3)
+    assert_same(state, before)
+    made.set(state)
+
+
+# ---- refusals
+
+
+def without(name: str) -> Callable[[dict[str, np.ndarray]], None]:
+    return lambda state: state.__delitem__(name)
+
+
+def changed(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray]], None]:
+    return lambda state: state.update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("model/head_classes/bias"), "the checkpoint lacks model/head_classes/bias (1 v"),
+        (
+            without("model/head_dropout/seed_generator_state"),
+            "the checkpoint lacks model/head_dropout/seed_generator_state (1 variables differ)",
+        ),
+        (without("optimizer/iteration"), "the checkpoint lacks optimizer/iteration (1 v"),
+        (without("metrics/loss/total"), "the checkpoint lacks metrics/loss/total (1 v"),
+        (
+            changed("model/zzz/kernel", np.zeros(1)),
+            "the model has no model/zzz/kernel (1 variables differ); was it written by the same",
+        ),
+        (
+            changed("model/head_classes/bias", np.zeros(4, np.float32)),
+            "model/head_classes/bias has the shape (4,), the model wants (3,)",
+        ),
+        (
+            changed("model/head_classes/bias", np.zeros((), np.float32)),
+            "model/head_classes/bias has the shape (), the model wants (3,)",
+        ),
+        (
+            changed("metrics/accuracy/count", np.zeros(1, np.float32)),
+            "metrics/accuracy/count has the shape (1,), the model wants ()",
+        ),
+        (dict.clear, "the checkpoint lacks metrics/accuracy/count"),
+    ],
+)
+def test_set_state_refuses_and_then_has_changed_nothing(
+    trained: tuple[Trainer, dict[str, np.ndarray]],
+    change: Callable[[dict[str, np.ndarray]], None],
+    message: str,
+) -> None:
+    made, state = trained
+    bad = {name: value + 1 for name, value in state.items()}
+    change(bad)
+    match = "the checkpoint does not fit this model: .*" + re.escape(message)
+    with pytest.raises(RunError, match=match):
+        made.set(bad)
+    assert_same(made.get(), state)
+
+
+def test_a_state_of_another_phase_is_refused(
+    trained: tuple[Trainer, dict[str, np.ndarray]],
+) -> None:
+    """Keras itself only warns, and skips the optimizer."""
+    made, state = trained
+    head = trainer(trains="head", batchnorm="frozen")
+    before = head.get()
+    with pytest.raises(RunError, match="the model has no optimizer/block1a_bn_beta_momentum"):
+        head.set(state)
+    assert_same(head.get(), before)
+    with pytest.raises(RunError, match="the checkpoint lacks optimizer/block1a_bn_beta_momentum"):
+        made.set(before)
+    assert_same(made.get(), state)
+
+
+def test_two_variables_of_one_name_are_refused(
+    trained: tuple[Trainer, dict[str, np.ndarray]],
+) -> None:
+    twice = [keras.metrics.Mean(name="loss"), keras.metrics.Mean(name="loss")]
+    with pytest.raises(RunError, match="two variables are called metrics/loss/total; give"):
+        get_state(trained[0].model, None, twice)
