@@ -191,7 +191,7 @@ def _train(given: argparse.Namespace) -> int:
     _print(
         given,
         figures,
-        f"stopped for {outcome.why}; everything is saved: run the same command again to go on",
+        f"stopped by {outcome.why}; everything is saved: run the same command again to go on",
     )
     return STOPPED
 

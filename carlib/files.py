@@ -102,6 +102,34 @@ def whole_file(path: Path | str) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def whole_folder(path: Path | str) -> Iterator[Path]:
+    """Yield a new folder to fill; on success it becomes ``path``, on failure it is gone.
+
+    What is put into it is flushed by whoever puts it there. Missing parents are made.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "whole"
+    >>> with whole_folder(folder) as aside:
+    ...     write_whole(aside / "a.txt", "whole")
+    >>> [entry.name for entry in folder.iterdir()]
+    ['a.txt']
+    """
+    path = Path(path)
+    aside = path.with_name(path.name + ASIDE)
+    with explained(path):
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            yield aside
+            flush(aside)
+            os.rename(aside, path)
+            flush(path.parent)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
 def write_whole(path: Path | str, content: str | bytes) -> None:
     """Write ``content`` to ``path``, whole or not at all; text as UTF-8."""
     with whole_file(path) as aside:

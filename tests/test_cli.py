@@ -52,7 +52,7 @@ def trained(photos, tmp_path_factory):
     cut = carlib(*train, "--stop-after", "2", "--json")
     assert cut.returncode == 75, cut.stderr
     said = json.loads(cut.stdout)
-    assert (said["done"], said["why"]) == (False, "stop_after")
+    assert (said["done"], said["why"]) == (False, "stop-after")
     done = carlib(*train, "--workers", "processes:1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("done: validation accuracy ")
@@ -60,16 +60,16 @@ def trained(photos, tmp_path_factory):
 
 
 def test_train_is_cut_and_goes_on(trained):
-    assert [row["why"] for row in read_table(trained / "sessions.csv")] == ["stop_after", "done"]
+    assert [row["why"] for row in read_table(trained / "sessions.csv")] == ["stop-after", "done"]
     page = (trained / "report.html").read_text()
-    assert "stop_after" in page
+    assert "stop-after" in page
 
 
 def test_a_cut_says_how_to_go_on(photos, tmp_path):
     done = carlib("train", "--data", photos, *TINY, "--out", tmp_path / "r", "--stop-after", "1")
     assert done.returncode == 75
     assert done.stdout == (
-        "stopped for stop_after; everything is saved: run the same command again to go on\n"
+        "stopped by stop-after; everything is saved: run the same command again to go on\n"
     )
 
 
@@ -287,7 +287,7 @@ def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):
     assert done.returncode == 75, done.stderr
     assert f"resuming from {before.name}" in done.stderr
     rows = read_table(run / "sessions.csv")
-    assert [row["why"] for row in rows] == ["running", "stop_after"]
+    assert [row["why"] for row in rows] == ["running", "stop-after"]
 
 
 def test_the_demo(tmp_path):
@@ -297,6 +297,6 @@ def test_the_demo(tmp_path):
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["accuracy"] > 0.8
     run = tmp_path / "demo/run"
-    assert [row["why"] for row in read_table(run / "sessions.csv")] == ["stop_after", "done"]
+    assert [row["why"] for row in read_table(run / "sessions.csv")] == ["stop-after", "done"]
     assert (tmp_path / "demo/submission.csv").is_file()
     assert (run / "report.html").stat().st_size > 100_000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from carlib.errors import CarlibError, UsageError
-from carlib.files import explained, flush, sha256, whole_file, write_whole
+from carlib.files import explained, flush, sha256, whole_file, whole_folder, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -172,3 +172,12 @@ def test_sha256(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     assert sha256(tmp_path / "a") == sha256(str(tmp_path / "a"))
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_folder_that_is_not_finished_is_gone(tmp_path, error):
+    with pytest.raises((CarlibError, KeyboardInterrupt)), whole_folder(tmp_path / "f") as aside:
+        (aside / "a.txt").write_text("half")
+        assert not (tmp_path / "f").exists()
+        raise error
+    assert not list(tmp_path.iterdir())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import efficientnet.tfkeras
 import keras
 import numpy as np
 import pytest
+from plain_keras import predict_elsewhere
 
 from carlib.errors import RunError, UsageError
 from carlib.models import BACKBONES, build
@@ -103,21 +103,8 @@ def test_only_keras_own_layers_flat_and_named_by_block(models, name):
 @pytest.mark.parametrize("name", SMALLEST)
 def test_a_saved_model_opens_in_a_process_without_carlib(models, photos, tmp_path, name):
     models[name].save(tmp_path / "model.keras")
-    np.save(tmp_path / "photos.npy", photos)
-    script = (
-        "import sys\n"
-        "class Refuse:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('carlib', 'efficientnet', 'keras_applications'):\n"
-        "            raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Refuse())\n"
-        "import keras, numpy\n"
-        "model = keras.models.load_model('model.keras')\n"
-        "numpy.save('found.npy', model(numpy.load('photos.npy'), training=False))\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
-    wanted = models[name](photos, training=False)
-    np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), wanted)
+    found = predict_elsewhere(tmp_path / "model.keras", photos, tmp_path)
+    np.testing.assert_array_equal(found, models[name](photos, training=False))
 
 
 def test_the_same_seed_builds_the_same_weights_and_another_seed_others():

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import zipfile
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from carlib.errors import RunError
-from carlib.files import ASIDE, explained, flush, sha256, write_whole
+from carlib.files import ASIDE, explained, flush, sha256, whole_folder, write_whole
 
 log = logging.getLogger("carlib")
 
@@ -104,35 +103,25 @@ def write_checkpoint(
     """
     number = max([parent.number if parent else 0, *map(_number, _folders(chain))]) + 1
     name = f"{number:06d}-p{position.phase}e{position.epoch}s{position.step}"
-    aside = chain / (name + ASIDE)
-    with explained(chain):
-        try:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-            _write_arrays(aside / ARRAYS, arrays)
-            (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
-            for part in (ARRAYS, STATE):
-                flush(aside / part)
-            manifest = {
-                "format": FORMAT,
-                "number": number,
-                "position": asdict(position),
-                "recipe_digest": recipe_digest,
-                "catalog_digest": catalog_digest,
-                "parent": parent.name if parent else "",
-                "metrics": dict(metrics),
-                "versions": dict(versions),
-                "files": {part: sha256(aside / part) for part in (ARRAYS, STATE)},
-            }
-            manifest["digest"] = _digest(manifest)
-            write_whole(aside / MANIFEST, json.dumps(manifest, indent=2))
-            flush(aside)
-            os.rename(aside, chain / name)
-            flush(chain)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-        write_whole(chain / LAST, name + "\n")
+    with whole_folder(chain / name) as aside:
+        _write_arrays(aside / ARRAYS, arrays)
+        (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
+        for part in (ARRAYS, STATE):
+            flush(aside / part)
+        manifest = {
+            "format": FORMAT,
+            "number": number,
+            "position": asdict(position),
+            "recipe_digest": recipe_digest,
+            "catalog_digest": catalog_digest,
+            "parent": parent.name if parent else "",
+            "metrics": dict(metrics),
+            "versions": dict(versions),
+            "files": {part: sha256(aside / part) for part in (ARRAYS, STATE)},
+        }
+        manifest["digest"] = _digest(manifest)
+        write_whole(aside / MANIFEST, json.dumps(manifest, indent=2))
+    write_whole(chain / LAST, name + "\n")
     return read_manifest(chain / name)
 
 
@@ -268,20 +257,10 @@ def adopt(source: Path, chain: Path, names: Iterable[str]) -> None:
         if not name or (chain / name).exists():
             continue
         verify(source / name)
-        aside = chain / (name + ASIDE)
-        with explained(chain):
-            try:
-                shutil.rmtree(aside, ignore_errors=True)
-                aside.mkdir(parents=True)
-                for part in (ARRAYS, STATE, MANIFEST):
-                    shutil.copyfile(source / name / part, aside / part)
-                    flush(aside / part)
-                flush(aside)
-                os.rename(aside, chain / name)
-                flush(chain)
-            except BaseException:
-                shutil.rmtree(aside, ignore_errors=True)
-                raise
+        with whole_folder(chain / name) as aside:
+            for part in (ARRAYS, STATE, MANIFEST):
+                shutil.copyfile(source / name / part, aside / part)
+                flush(aside / part)
 
 
 def _folders(chain: Path) -> list[Path]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ import cv2
 import numpy as np
 
 from carlib.errors import UsageError, look_up
-from carlib.files import ASIDE, explained
+from carlib.files import whole_folder
 from carlib.progress import progress
 from carlib.sample.cars import draw_car
 from carlib.sample.models import MODELS
@@ -211,16 +209,6 @@ def write_sample(
         return Path(folder)
     counts = {"train": per_class, "test": test_per_class}
     listed = {part: _listed(seed, part, classes, count) for part, count in counts.items()}
-    aside = goal.with_name(f"{goal.name}.{os.getpid()}{ASIDE}")
-    with explained(goal):
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            aside.mkdir(parents=True)
-            _write(aside, made, listed, seed, zipped)
-            if goal.exists():
-                goal.rmdir()  # it is empty; some systems rename over nothing only
-            aside.rename(goal)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+    with whole_folder(goal) as aside:
+        _write(aside, made, listed, seed, zipped)
     return Path(folder)

@@ -329,7 +329,7 @@ class _Training:
     def _stop(self, position: Position) -> None:
         self._save(position)
         out_of_time = self.session.left() < self._needed(self.step_seconds)
-        raise _Stop("the clock" if out_of_time else "stop_after")
+        raise _Stop("the clock" if out_of_time else "stop-after")
 
     def _save(self, position: Position) -> None:
         began = self.session.clock()

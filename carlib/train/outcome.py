@@ -32,7 +32,7 @@ class Outcome:
     Args:
         run: The run folder.
         done: All phases are finished; False: stopped, to be resumed.
-        why: "done", or what stopped it: "the clock" or "stop_after".
+        why: "done", or what stopped it: "the clock" or "stop-after".
         best: Phase, epoch and value of the best epoch; None before the first.
         accuracy: Of the best epoch's saved model on validation, once done.
     """
