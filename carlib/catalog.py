@@ -320,12 +320,15 @@ def _rows(table: Path) -> list[tuple[int, tuple[str, str]]]:
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             rows = [(n, row) for n, row in enumerate(csv.reader(file), 1) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot read {table}: {error}; save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise DataError(f"cannot read {table}: {error}") from error
     for number, row in rows:
         if len(row) < 2 or not row[0].strip() or not row[1].strip():
             raise DataError(
-                f"{table.name} row {number}: needs an id and a class; received {','.join(row)!r}"
+                f"{table.name} row {number}: needs an id and a class, separated by a comma; "
+                f"received {','.join(row)!r}"
             )
     if len(rows) < 2:
         raise DataError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from carlib import __version__
-from carlib.errors import CarlibError, DataError
+from carlib.errors import CarlibError, DataError, UsageError
 
 STOPPED = 75  # stopped for the clock, resumable (EX_TEMPFAIL of sysexits.h)
 INTERRUPTED = 130
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done; 75 stopped for the clock, resumable; 2 wrong usage; 1 failed.
+        0 done; 75 stopped for the clock, resumable; 2 wrong usage; 1 failed; 130 interrupted.
     """
     given = _parser().parse_args(arguments)
     logging.basicConfig(format="carlib: %(message)s", level=logging.WARNING)
@@ -30,8 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CarlibError as error:
         print(f"carlib: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:
-        print(f"carlib: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        return 1  # whoever read the output has left
+    except (OSError, MemoryError) as error:
+        print(f"carlib: {error or 'out of memory'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
@@ -45,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="carlib",
         description="Train photo classifiers within rationed GPU hours and never lose one.",
-        epilog="Exit codes: 0 done, 75 stopped for the clock (resumable), 2 wrong usage, 1 failed.",
+        epilog="Exit codes: 0 done, 75 stopped for the clock (resumable), 2 wrong usage, 1 failed, "
+        "130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"carlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -62,9 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--zip", action="store_true", help="photos inside train.zip and test.zip")
 
     train = _command(commands, "train", _train, "train a recipe, or go on with a stopped run")
-    train.add_argument("--data", required=True, metavar="DIR", help="train/<class>/* or train.csv")
+    train.add_argument(
+        "--data", type=_named, required=True, metavar="DIR", help="train/<class>/* or train.csv"
+    )
     train.add_argument("--recipe", required=True, metavar="NAME|FILE", help="or .toml, .json")
-    train.add_argument("--out", required=True, metavar="RUN", help="the run folder")
+    train.add_argument("--out", type=_named, required=True, metavar="RUN", help="the run folder")
     train.add_argument(
         "--set",
         nargs="+",
@@ -88,8 +93,10 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = _command(commands, "predict", _predict, "predict test photos into a checked CSV")
     predict.add_argument("--run", required=True, dest="run_folder", metavar="RUN")
-    predict.add_argument("--data", required=True, metavar="DIR", help="test_upload/ or test/")
-    predict.add_argument("--out", required=True, metavar="FILE.csv")
+    predict.add_argument(
+        "--data", type=_named, required=True, metavar="DIR", help="test_upload/ or test/"
+    )
+    predict.add_argument("--out", type=_named, required=True, metavar="FILE.csv")
     _add_workers(predict)
 
     augment = _command(commands, "augment", _augment, "draw originals beside augmented photos")
@@ -109,6 +116,13 @@ def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.Argum
     command.set_defaults(run=run)
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
     return command
+
+
+def _named(text: str) -> str:
+    """An unset shell variable must not become the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is needed; received an empty text")
+    return text
 
 
 def _add_workers(command: argparse.ArgumentParser) -> None:
@@ -223,6 +237,9 @@ def _augment(given: argparse.Namespace) -> int:
     from carlib.catalog import read_catalog
     from carlib.files import write_whole
 
+    for name, low, high in (("size", 16, 2048), ("photos", 1, 1000), ("seed", 0, 2**32 - 1)):
+        if not low <= getattr(given, name) <= high:
+            raise UsageError(f"--{name} must be {low} to {high}; received {getattr(given, name)}")
     entry = entry_size(given.preset, given.size)
     catalog = read_catalog(given.data)
 

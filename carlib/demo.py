@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carlib.errors import RunError
+from carlib.errors import RunError, UsageError
 from carlib.progress import say
 from carlib.sample import write_sample
 
@@ -29,10 +29,13 @@ def run_demo(out: Path | str) -> dict[str, Any]:
         "submission" and "report".
 
     Raises:
+        UsageError: ``out`` holds a finished demo.
         RunError: A step failed; its own message stands above.
     """
     out = Path(out)
     began = time.monotonic()
+    if (out / "run" / "result.json").exists() and (out / "submission.csv").exists():
+        raise UsageError(f"{out} holds a finished demo; remove it, or choose another --out")
     photos, run, submission = out / "photos", out / "run", out / "submission.csv"
     say(f"1/4 drawing the sample set into {photos}")
     write_sample(photos)

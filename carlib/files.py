@@ -7,6 +7,7 @@ name by one rename: a reader, or the next session, never meets half of it.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from carlib.errors import CarlibError, UsageError
 
+LOCK = "lock"  # file that a process at work in a folder holds
 ASIDE = ".aside"  # suffix of what is still being written; safe to delete
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (
@@ -134,6 +136,31 @@ def write_whole(path: Path | str, content: str | bytes) -> None:
     """Write ``content`` to ``path``, whole or not at all; text as UTF-8."""
     with whole_file(path) as aside:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def only_one(folder: Path | str) -> Iterator[None]:
+    """Hold ``folder`` against other processes, by a lock that the system drops with the process.
+
+    Raises:
+        CarlibError: Another process holds it.
+    """
+    path = Path(folder) / LOCK
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CarlibError(
+                    f"another process is at work in {folder}; wait for it, or choose another --out"
+                ) from None
+            try:
+                yield
+            finally:
+                if os.listdir(folder) == [LOCK]:  # nothing was done: leave nothing behind
+                    path.unlink()
+                    os.rmdir(folder)
 
 
 def sha256(path: Path | str) -> str:

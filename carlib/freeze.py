@@ -35,6 +35,16 @@ class Trained:
     parameters: int
     trainable_parameters: int
 
+    def describe(self, phase: Phase) -> str:
+        """Return one line for people: what the phase trains, and how."""
+        share = self.trainable_parameters / self.parameters
+        return (
+            f"phase {phase.name!r}: {phase.epochs} epochs, {len(self.blocks)} of "
+            f"{self.of_blocks} blocks train ({self.trainable_parameters:,} of "
+            f"{self.parameters:,} parameters, {share:.0%}), BatchNorm {phase.batchnorm}, "
+            f"lr {phase.lr:g} {phase.schedule}, {phase.optimizer}, augmentation {phase.augment}"
+        )
+
 
 class Freezer:
     """Freezes and thaws a built model, phase by phase.

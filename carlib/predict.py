@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from carlib.audit import audit
 from carlib.catalog import Catalog
-from carlib.errors import RunError, UsageError
+from carlib.errors import CarlibError, RunError, UsageError
+from carlib.files import sha256
 from carlib.loader import Loader, View, Workers
 from carlib.progress import progress
 from carlib.runfolder import RunFolder, read_json
@@ -69,6 +70,11 @@ def open_model(run: Path | str) -> tuple[keras.Model, dict[str, Any]]:
             "run carlib train first"
         )
     card = read_json(folder.model_card)
+    if card.get("sha256") != sha256(folder.model):
+        raise RunError(
+            f"{folder.model} is damaged or of another run: it is not the one that "
+            f"{folder.model_card.name} describes; carlib train writes it again from the chain"
+        )
     try:
         model = keras.models.load_model(folder.model, compile=False)
     # Keras raises OSError, ValueError, KeyError or zipfile's own on a damaged file.
@@ -121,7 +127,10 @@ def predict_photos(
         source=f"{card['recipe']}, phase {card['phase']}, epoch {card['epoch']}",
         labels=_labels(photos, card["classes"]),
     )
-    predictions.save(RunFolder(Path(run)).predictions(name))
+    try:
+        predictions.save(RunFolder(Path(run)).predictions(name))
+    except CarlibError as error:  # a run among Kaggle's inputs is read-only
+        log.warning("the predictions are not kept in the run folder: %s", error)
     return predictions
 
 

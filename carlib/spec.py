@@ -104,7 +104,7 @@ class Phase:
         batchnorm: "frozen" (moving statistics and gamma, beta stay as they are) or
             "trained" (in the blocks that train). Defaults to "frozen".
         schedule: Name in the schedules table: "constant" or "cosine".
-        warmup: Epochs of linear warm-up from 0 to ``lr``. Defaults to 0.
+        warmup: Epochs of linear warm-up to ``lr``. Defaults to 0.
         optimizer: Name in the optimizers table: "adam", "adamw" or "sgd".
         weight_decay: Decoupled weight decay a step (adamw), as Keras defines it.
         batch_size: Photos a step. Defaults to 32.

@@ -141,7 +141,7 @@ def write_submission(
 
     Raises:
         DataError: The sample asks for ids without a prediction, holds an id twice or one
-            that fits two photos, or is no table of two columns or more.
+            that fits two photos, or is no table of two columns.
     """
     import pandas as pd
 
@@ -168,9 +168,9 @@ def _wanted(sample: Path, known: Sequence[str]) -> tuple[list[str], list[str], l
         table = pd.read_csv(sample, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the sample submission {sample}: {error}") from error
-    if table.shape[1] < 2 or not len(table):
+    if table.shape[1] != 2 or not len(table):
         raise DataError(
-            f"{sample} must have a row a photo and at least two columns (Id, Category); "
+            f"{sample} must have a row a photo and two columns (Id, Category); "
             f"received {len(table)} rows, columns {', '.join(map(str, table.columns))}"
         )
     wanted = [str(name) for name in table.iloc[:, 0]]

@@ -225,16 +225,22 @@ BAD_TABLES = {
         TABLE.replace("a.png,2", "a.png,10"),
         r"^photo 'a\.png' has the class '10' in train\.csv but lies in the folder '2'; correct one",
     ),
-    "one column": ("Id\na.png\n", r"^train\.csv row 1: needs an id and a class; received 'Id'$"),
+    "one column": (
+        "Id\na.png\n",
+        r"^train\.csv row 1: needs an id and a class, separated by a comma; received 'Id'$",
+    ),
     "semicolons": (
         TABLE.replace(",", ";"),
-        r"^train\.csv row 1: needs an id and a class; received 'Id;Category'$",
+        r"^train\.csv row 1: needs an id and a class, separated by a comma; received 'Id;Category'$",
     ),
     "no class": (
         TABLE + "a.png,\n",
-        r"^train\.csv row 9: needs an id and a class; received 'a\.png,'$",
+        r"^train\.csv row 9: needs an id and a class, separated by a comma; received 'a\.png,'$",
     ),
-    "no id": (TABLE + " ,2\n", r"^train\.csv row 9: needs an id and a class; received ' ,2'$"),
+    "no id": (
+        TABLE + " ,2\n",
+        r"^train\.csv row 9: needs an id and a class, separated by a comma; received ' ,2'$",
+    ),
     "empty": ("", r"train\.csv must begin with a header row such as Id,Category and hold a row a"),
     "header only": (
         "Id,Category\n",

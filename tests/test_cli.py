@@ -200,10 +200,23 @@ def test_bad_arguments_are_refused(photos, tmp_path, capsys, code, arguments, sa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("option", ["--data", "--out"])
+def test_an_empty_path_is_not_the_current_folder(photos, tmp_path, capsys, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--data", str(photos), *TINY, "--out", "run", option, ""])
+    assert stop.value.code == 2
+    assert "received an empty text" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("code", "arguments", "said"),
     [
         (2, ["augment", "hevy", "--out", "x.png"], "unknown preset 'hevy'"),
+        (2, ["augment", "light", "--out", "x.png", "--size", "0"], "--size must be 16 to 2048"),
+        (2, ["augment", "light", "--out", "x.png", "--photos", "0"], "--photos must be 1 to 1000"),
+        (2, ["augment", "light", "--out", "x.png", "--seed", "-1"], "--seed must be 0 to"),
         (1, ["predict", "--run", "nowhere", "--out", "x.csv"], "model.keras is not there"),
     ],
 )
@@ -296,6 +309,9 @@ def test_the_demo(tmp_path):
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["accuracy"] > 0.8
+    again = carlib("demo", "--out", tmp_path / "demo")
+    assert again.returncode == 2
+    assert "holds a finished demo; remove it, or choose another --out" in again.stderr
     run = tmp_path / "demo/run"
     assert [row["why"] for row in read_table(run / "sessions.csv")] == ["stop-after", "done"]
     assert (tmp_path / "demo/submission.csv").is_file()

@@ -45,10 +45,3 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     exec(compile(code.replace("lite0-quick", "tiny-check"), "README.md", "exec"), {})
     assert len(Path("submission.csv").read_text().splitlines()) == 201
     assert Path("run/report.html").is_file()
-
-
-def test_the_changelog_speaks_of_what_is_released():
-    from carlib import __version__
-
-    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert "## [Unreleased]" in text or f"## [{__version__}]" in text

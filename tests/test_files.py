@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from carlib.errors import CarlibError, UsageError
-from carlib.files import explained, flush, sha256, whole_file, whole_folder, write_whole
+from carlib.files import explained, flush, only_one, sha256, whole_file, whole_folder, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -176,8 +176,30 @@ def test_sha256(tmp_path, content):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_folder_that_is_not_finished_is_gone(tmp_path, error):
-    with pytest.raises((CarlibError, KeyboardInterrupt)), whole_folder(tmp_path / "f") as aside:
-        (aside / "a.txt").write_text("half")
-        assert not (tmp_path / "f").exists()
-        raise error
+    def fill():
+        with whole_folder(tmp_path / "f") as aside:
+            (aside / "a.txt").write_text("half")
+            assert not (tmp_path / "f").exists()
+            raise error
+
+    with pytest.raises((CarlibError, KeyboardInterrupt)):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_process_at_a_time_holds_a_folder(tmp_path):
+    """A lock belongs to an open file, so a second one in this process counts like another's."""
+    run = tmp_path / "run"
+    with only_one(run):
+        (run / "a.txt").write_text("at work")
+        with pytest.raises(CarlibError, match="another process is at work in"), only_one(run):
+            pass
+    with only_one(run):
+        pass
+    assert (run / "a.txt").exists()
+
+
+def test_a_folder_held_for_nothing_is_gone(tmp_path):
+    with only_one(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
     assert not list(tmp_path.iterdir())

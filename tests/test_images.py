@@ -311,31 +311,19 @@ def test_cut_at_every_length_a_photo_is_refused_or_whole(kind):
     content = CUT[kind]
     whole = decode(content)
     taken = [left for left in range(1, len(content) + 1) if is_whole(content[:-left], whole)]
-    # What may be missing without a pixel: JPEG's end marker, PNG's check sums and end chunk, GIF's
-    # end marks, the last row's filling of BMP.
-    idle = {"JPEG": 2, "PNG": 21, "GIF": 2, "BMP": 1}.get(kind.split(",")[0], 0)
+    # What may be missing without a pixel: PNG's check sums and end chunk, GIF's end marks, the last
+    # row's filling of BMP.
+    idle = {"PNG": 21, "GIF": 2, "BMP": 1}.get(kind.split(",")[0], 0)
     assert max(taken, default=0) <= idle
 
 
-@pytest.mark.parametrize(
-    "kind", ["JPEG", "JPEG, optimized", "JPEG, gray", "JPEG, CMYK", "JPEG, thumbnail"]
-)
+@pytest.mark.parametrize("kind", [kind for kind in CUT if kind.startswith("JPEG")])
 @pytest.mark.parametrize("missing", [1, 2])
-def test_a_jpeg_that_lacks_its_end_marker_only(kind, missing):
+def test_a_jpeg_without_its_end_marker_counts_as_truncated(kind, missing):
+    """Whether anything else is missing cannot be told from the pixels."""
     assert CUT[kind].endswith(images.JPEG_END)
-    assert_near(decode(CUT[kind][:-missing]), decode(CUT[kind]), 2)
-
-
-@pytest.mark.parametrize("orientation", TURNS)
-def test_a_jpeg_that_lacks_its_end_marker_is_turned_like_any(orientation):
-    content = encode(PHOTO, "JPEG", exif=oriented(orientation), **LOSSLESS)
-    assert_near(decode(content[:-2]), TURNS[orientation](PHOTO), 4)
-
-
-@pytest.mark.parametrize("kind", ["JPEG, progressive", "JPEG, progressive, gray", "JPEG, restarts"])
-def test_a_jpeg_of_several_scans_needs_its_end_marker(kind):
     with pytest.raises(DataError, match=r"^photo is truncated$"):
-        decode(CUT[kind][:-2])
+        decode(CUT[kind][:-missing])
 
 
 def test_a_thumbnails_end_marker_is_not_the_photos():
@@ -433,7 +421,7 @@ def test_a_header_that_claims_much_is_refused_before_it_costs_memory(
         raise AssertionError("decoded")
 
     monkeypatch.setattr(images, "MAX_PIXELS", min(images.MAX_PIXELS, 60_000 * width))
-    for name in ("_decode_jpeg", "_decode_unended", "_to_rgb"):
+    for name in ("_decode_jpeg", "_to_rgb"):
         monkeypatch.setattr(images, name, decoded)
     with pytest.raises(DataError, match=r"^a\.jpg (has \d+ x \d+ px, above the|is too large: )"):
         decode(claiming(width, height, kind), "a.jpg")

@@ -94,11 +94,19 @@ def test_refusals(run, photos, tmp_path):
         probabilities(make_forward(model), loader)
 
 
+def test_a_read_only_run_predicts(run, photos, tmp_path, caplog):
+    """Kaggle's inputs are; a file in the folder's place refuses root's writes too."""
+    shutil.copytree(run / "best", tmp_path / "best")
+    (tmp_path / "predictions").write_text("in the way")
+    assert len(predict_photos(tmp_path, read_test(photos)).ids) == 12
+    assert "the predictions are not kept in the run folder" in caplog.text
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>error</html>"])
 def test_a_damaged_model_is_named(run, tmp_path, content):
     shutil.copytree(run / "best", tmp_path / "best")
     (tmp_path / "best/model.keras").write_bytes(content)
-    with pytest.raises(RunError, match=r"model\.keras cannot be opened"):
+    with pytest.raises(RunError, match=r"model\.keras is damaged or of another run"):
         open_model(tmp_path)
 
 

@@ -218,8 +218,8 @@ SAMPLES = {
         "\ufeffId,Category\r\n007.png,0\r\nb.jpg,0\r\nü 🚗.jpg,0\r\na.b.jpg,0\r\n",
         'Id,Category\n007.png,0\nb.jpg,NA\nü 🚗.jpg,"sports, car"\na.b.jpg,"sports, car"\n',
     ),
-    "blank lines, quotes, more columns": (
-        'Id,Category,Usage\n\n"007.png",0,Public\nb.jpg,0,x\n\nü 🚗.jpg,0,x\na.b.jpg,0,x\n',
+    "blank lines, quotes": (
+        'Id,Category\n\n"007.png",0\nb.jpg,0\n\nü 🚗.jpg,0\na.b.jpg,0\n',
         'Id,Category\n007.png,0\nb.jpg,NA\nü 🚗.jpg,"sports, car"\na.b.jpg,"sports, car"\n',
     ),
 }
@@ -274,7 +274,11 @@ BAD_SAMPLES = {
         "Id,Category\nb.jpg,0\n007.png,0\nb.jpg,0\n",
         r"sample\.csv asks for 'b\.jpg' twice; remove one of the rows$",
     ),
-    "one column": ("Id\nb.jpg\n", r"sample\.csv must have a row a photo and at least two columns"),
+    "one column": ("Id\nb.jpg\n", r"sample\.csv must have a row a photo and two columns"),
+    "a column a class": (
+        "Id,p0,p1\nb.jpg,0,0\n",
+        "two columns .*received 1 rows, columns Id, p0, p1$",
+    ),
     "no rows": ("Id,Category\n", "received 0 rows, columns Id, Category$"),
     "empty": ("", r"^cannot read the sample submission .*sample\.csv: No columns"),
     "another coding": (

@@ -18,12 +18,14 @@ from carlib.audit import Fault
 from carlib.catalog import Catalog, read_catalog
 from carlib.checkpoints import find_checkpoint, read_state
 from carlib.errors import CarlibError, DataError, RunError, UsageError
+from carlib.files import only_one
 from carlib.loader import Workers
+from carlib.predict import open_model
 from carlib.runfolder import RunFolder, read_json, read_table
 from carlib.session import Session
 from carlib.spec import from_json, with_settings
 from carlib.submission import Predictions
-from carlib.train import train_model
+from carlib.train import loop, train_model
 
 EPOCHS = 3  # of the recipe
 STEPS = 3  # an epoch
@@ -141,6 +143,101 @@ def test_a_damaged_newest_checkpoint_is_named_and_passed_over(
     assert final(out) == final(uncut(recipe)[0])
 
 
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_a_damaged_newest_checkpoint_that_was_the_best_is_survived(
+    tmp_path, catalog, recipe, monkeypatch, epoch
+):
+    """Each epoch is the best so far; the run is killed after one, and its checkpoint is damaged."""
+
+    def improving(self):
+        number = len(self.ledger.history) + 1
+        return {"val_loss": 1 / number, "val_accuracy": number / 10}
+
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, number, logs=None):
+            if len(read_table(tmp_path / "cut/history.csv")) == epoch - 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop._Training, "_validate", improving)
+    train_model(recipe, catalog, tmp_path / "uncut")
+    with pytest.raises(KeyboardInterrupt):
+        train_model(recipe, catalog, tmp_path / "cut", callbacks=[Kill()])
+    newest = find_checkpoint(tmp_path / "cut/chain").path
+    (newest / "state.json").write_text("{}")
+    train_model(recipe, catalog, tmp_path / "cut")
+    assert final(tmp_path / "cut") == final(tmp_path / "uncut")
+
+
+def test_a_chain_without_a_whole_checkpoint_is_not_started_over(tmp_path, catalog, recipe):
+    out = tmp_path / "run"
+    train_model(recipe, catalog, out, session=Session(stop_after=4))
+    for manifest in (out / "chain").glob("0*/manifest.json"):
+        manifest.write_text(manifest.read_text().replace("recipe", "receipt"))
+    before = final_bytes(out / "chain")
+    with pytest.raises(RunError, match=r"no checkpoint under .* is whole"):
+        train_model(recipe, catalog, out)
+    assert final_bytes(out / "chain") == before
+
+
+@pytest.mark.parametrize("harm", ["model of another epoch", "card of another run", "damaged model"])
+def test_a_best_model_that_is_not_the_runs_is_exported_again(
+    tmp_path, catalog, recipe, uncut, harm
+):
+    out = tmp_path / "run"
+    train_model(recipe, catalog, out, session=Session(stop_after=4))
+    model, card = out / "best/model.keras", out / "best/model.json"
+    if harm == "model of another epoch":  # cut between the two files
+        keras.models.load_model(model).save(model)
+    elif harm == "card of another run":
+        card.write_text(json.dumps({**json.loads(card.read_text()), "recipe_digest": "0" * 64}))
+    else:
+        model.write_bytes(model.read_bytes()[:-1])
+    if harm != "card of another run":
+        with pytest.raises(RunError, match=r"model\.keras is damaged or of another run"):
+            open_model(out)
+    train_model(recipe, catalog, out)
+    assert final(out) == final(uncut(recipe)[0])
+
+
+def test_resuming_needs_no_pretrained_weights(tmp_path, catalog, recipe, monkeypatch):
+    out, specs = tmp_path / "run", []
+    build = loop.build_model
+
+    def building(spec, classes, seed):
+        specs.append(spec.weights)
+        return build(dataclasses.replace(spec, weights="none"), classes, seed=seed)
+
+    monkeypatch.setattr(loop, "build_model", building)
+    monkeypatch.setattr(loop, "check_model", lambda spec: None)
+    changed = with_settings(recipe, ["model.weights=somewhere.h5"])
+    train_model(changed, catalog, out, session=Session(stop_after=1))
+    train_model(changed, catalog, out, session=Session(stop_after=1))
+    assert specs == ["somewhere.h5", "none"]
+
+
+def test_the_order_of_a_catalog_does_not_matter(tmp_path, catalog, recipe, uncut):
+    turned = catalog.take(reversed(range(len(catalog))))
+    train_model(recipe, turned, tmp_path / "run")
+    assert final(tmp_path / "run") == final(uncut(recipe)[0])
+
+
+def test_a_run_that_another_process_trains_is_refused(tmp_path, catalog, recipe):
+    with only_one(tmp_path / "run"), pytest.raises(CarlibError, match="another process is at work"):
+        train_model(recipe, catalog, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "error", [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), MemoryError()]
+)
+def test_out_of_memory_says_what_to_lower(tmp_path, catalog, recipe, error):
+    class Full(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise error
+
+    with pytest.raises(RunError, match=r"out of memory.*lower phases\.\*\.batch_size"):
+        train_model(recipe, catalog, tmp_path / "run", callbacks=[Full()])
+
+
 @pytest.mark.parametrize("workers", ["0", "threads:2", "processes:1"])
 def test_workers_do_not_change_a_run(tmp_path, catalog, recipe, uncut, workers):
     train_model(recipe, catalog, tmp_path / "run", workers=Workers.parse(workers))
@@ -164,6 +261,59 @@ def test_the_clock_stops_before_the_limit(tmp_path, catalog, recipe):
     assert (outcome.done, outcome.why) == (False, "the clock")
     (row,) = read_table(tmp_path / "sessions.csv")
     assert (row["why"], row["steps"]) == ("the clock", 5)
+
+
+class Clock(keras.callbacks.Callback):
+    """A clock that moves by a table of seconds: first steps (traced), steps, validation."""
+
+    def __init__(self, first, step, validation):
+        super().__init__()
+        self.now, self.first, self.step, self.validation = 0.0, first, step, validation
+
+    def on_train_begin(self, logs=None):
+        self.traced = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.now += self.step if self.traced else self.first
+        self.traced = True
+
+    def session(self, limit):
+        return Session(limit=limit, clock=lambda: self.now, began=0.0)
+
+
+def test_the_clock_leaves_room_for_validation(tmp_path, catalog, recipe, monkeypatch):
+    """The second epoch's training fits the limit, its validation does not."""
+    clock = Clock(first=10, step=10, validation=100)
+    validate = loop._Training._validate
+
+    def slow(self):
+        clock.now += clock.validation
+        return validate(self)
+
+    monkeypatch.setattr(loop._Training, "_validate", slow)
+    session = clock.session(30 + 100 + 30 + 120)
+    outcome = train_model(recipe, catalog, tmp_path, session=session, callbacks=[clock])
+    assert (outcome.done, outcome.why) == (False, "the clock")
+    assert session.left() > 0
+    newest = find_checkpoint(tmp_path / "chain").position
+    assert (newest.phase, newest.epoch, newest.step) == (1, 0, STEPS)
+    # The next session begins with that validation, and knows what it takes.
+    again = clock.session(clock.now + 120)
+    train_model(recipe, catalog, tmp_path, session=again, callbacks=[clock])
+    assert find_checkpoint(tmp_path / "chain").position == newest
+
+
+def test_a_limit_that_no_step_fits_into_is_an_error(tmp_path, catalog, recipe):
+    """To stop for the clock again and again would burn hours for nothing."""
+    session = Session(limit=1.0, clock=lambda: 0.0, began=0.0)
+    with pytest.raises(RunError, match=r"no step fits into this session.*raise --limit"):
+        train_model(recipe, catalog, tmp_path, session=session)
+
+
+def test_a_branch_of_a_finished_run_has_its_tables(tmp_path, catalog, recipe, uncut):
+    out, _ = uncut(recipe)
+    train_model(recipe, catalog, tmp_path / "branch", resume=str(out))
+    assert final(tmp_path / "branch") == final(out)
 
 
 def test_the_run_folder(recipe, catalog, uncut):
@@ -369,7 +519,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path, cat
             weight = self.model.get_layer("head_classes").kernel
             weight.assign(weight * np.nan)
 
-    with pytest.raises(RunError, match=r"the loss of phase 'head', epoch 1 is not finite"):
+    with pytest.raises(RunError, match=r"the loss of phase 'head' is not finite"):
         train_model(wild, catalog, tmp_path / "run", callbacks=[Break()])
     (row,) = read_table(tmp_path / "run/sessions.csv")
     assert row["why"] == "failed: RunError"

@@ -34,6 +34,10 @@ LAST = "LAST"
 _NAME = re.compile(r"^(\d{6,})-p\d+e\d+s\d+$")
 
 
+class _AnotherFormat(RunError):
+    """Whole, it may be, but not for this version: never passed over for an older one."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
     """The next thing a run has to do, counted from 0.
@@ -155,7 +159,7 @@ def _read_manifest(folder: Path) -> tuple[Checkpoint, dict[str, str]]:
     try:
         said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if said["format"] != FORMAT:
-            raise RunError(
+            raise _AnotherFormat(
                 f"{folder} was written in format {said['format']}; this carlib reads {FORMAT}: "
                 "resume with the version that wrote it"
             )
@@ -198,12 +202,23 @@ def find_checkpoint(chain: Path) -> Checkpoint | None:
 
     A damaged one is named in a warning and passed over for the one before. LAST is a hint
     for people; what counts are the folders.
+
+    Raises:
+        RunError: There are checkpoints, and none is whole: nothing here decides that a run's
+            work is lost.
     """
     for folder in sorted(_folders(chain), key=_number, reverse=True):
         try:
             return verify(folder)
+        except _AnotherFormat:
+            raise
         except RunError as error:
             log.warning("%s; passed over for the one before", error)
+    if _folders(chain):
+        raise RunError(
+            f"no checkpoint under {chain} is whole (each is named above): fetch the chain again, "
+            "or choose another --out to start anew"
+        )
     return None
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 import keras
 from keras import layers
 
-from carlib.errors import RunError, UsageError, look_up
+from carlib.errors import RunError, UsageError, look_up, suggestion
 from carlib.models.efficientnet import efficientnet_features, load_efficientnet_weights
 from carlib.models.lite import lite_features, lite_weights_file, load_lite_weights
 from carlib.models.table import BACKBONES, Backbone
@@ -73,6 +74,12 @@ def check_model(spec: ModelSpec) -> Backbone:
             f"backbone {backbone.name!r} has no {spec.weights!r} weights; it has "
             f"{', '.join(('none', *backbone.weights))}, or give a file's path"
         )
+    known = ("none", *backbone.weights)
+    if spec.weights not in known and not backbone.weights:
+        raise UsageError(f"backbone {backbone.name!r} has no pretrained weights: use 'none'")
+    if spec.weights not in known and not os.path.isfile(spec.weights):
+        near = suggestion(spec.weights, known)
+        raise UsageError(f"model.weights {spec.weights!r} is no file, and no name{near}")
     return backbone
 
 
@@ -85,8 +92,6 @@ def _features(backbone: Backbone, photos: Any) -> Any:
 
 
 def _load(model: keras.Model, backbone: Backbone, weights: str) -> None:
-    if backbone.family == "tiny":
-        raise UsageError(f"backbone 'tiny' has no pretrained weights; received {weights!r}")
     if backbone.family == "lite":
         path = lite_weights_file(backbone.name) if weights == "imagenet" else weights
         load_lite_weights(model, read_state_dict(path))

@@ -85,9 +85,13 @@ class Ledger:
         self.timings.append(timing)
 
     def saved(self, checkpoint: str) -> None:
-        """Note where the best epoch's weights lie, and bring the tables up to date."""
+        """Note where the best epoch's weights lie, and write the tables."""
         if self.best and not self.best["checkpoint"]:
             self.best["checkpoint"] = checkpoint
+        self.write()
+
+    def write(self) -> None:
+        """Bring the tables in the run folder up to date."""
         write_table(self.folder.history, self.history, HISTORY)
         write_table(self.folder.timings, self.timings, TIMINGS)
         write_table(self.folder.sessions, self.sessions, SESSIONS)

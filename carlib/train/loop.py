@@ -25,21 +25,28 @@ from carlib.checkpoints import Checkpoint, Position, read_state, retain, write_c
 from carlib.checkpoints.disk import verify
 from carlib.checkpoints.state import get_state, set_state
 from carlib.errors import DataError, RunError, UsageError, look_up
-from carlib.files import write_whole
-from carlib.freeze import Freezer, Trained
+from carlib.files import only_one, write_whole
+from carlib.freeze import Freezer
 from carlib.loader import Loader, View, Workers
 from carlib.models.build import build_model, check_model
 from carlib.predict import make_forward, probabilities
 from carlib.progress import progress, say
-from carlib.runfolder import LEFT_OUT, RunFolder, read_json, write_table
+from carlib.runfolder import LEFT_OUT, RunFolder, write_table
 from carlib.schedules import OPTIMIZERS, SCHEDULES, lr_at, make_optimizer
-from carlib.session import Session
+from carlib.session import Session, detect_session
 from carlib.spec import Phase, Recipe, to_dict, to_json
 from carlib.train.ledger import Ledger, versions
-from carlib.train.outcome import Material, Outcome, export_best, prove_best, write_result
+from carlib.train.outcome import (
+    Material,
+    Outcome,
+    export_best,
+    is_exported,
+    prove_best,
+    write_result,
+)
 from carlib.train.start import find_start
 
-MARGIN = 1.0  # seconds kept between the last save and the session's limit
+MARGIN = 5.0  # seconds between the last save and the session's limit, for the report
 
 
 class _Stop(Exception):
@@ -63,11 +70,13 @@ def train_model(
         catalog: Labelled photos; the recipe's validation share is split off here. Photos
             that cannot be read are left out and listed in left-out.csv.
         out: The run folder.
-        session: Its clock says when to stop. Defaults to one without a limit.
+        session: Its clock says when to stop. Defaults to ``detect_session()``: on Kaggle and
+            in Colab it has their limit, elsewhere none.
         resume: "auto" goes on with the run in ``out`` if there is one; "never" refuses to;
             a path branches from that run, chain or checkpoint.
         workers: Who loads photos. Defaults to a thread a core.
-        callbacks: Keras callbacks; ``on_train_begin`` comes once a phase and session.
+        callbacks: Keras callbacks; ``on_train_begin`` comes once a phase and session. What
+            they remember themselves is not in the checkpoints.
 
     Returns:
         How it ended; ``done`` False when the clock stopped it: call again to go on.
@@ -75,28 +84,35 @@ def train_model(
     Raises:
         UsageError: A name in the recipe that is not known.
         DataError: No labels, one class, a class with fewer than two usable photos.
-        RunError: The run folder is of another recipe or other photos; loss not finite.
+        RunError: The run folder is of another recipe or other photos, or another process
+            trains in it; out of memory; a loss that is not finite.
     """
     check_names(recipe)
     if catalog.labels is None:
         raise UsageError("training needs labels, and these photos have none")
     folder = RunFolder(Path(out))
+    session = session or detect_session()
     faults = audit(catalog)
     usable = catalog.without(fault.id for fault in faults)
     if not len(usable):
         raise DataError(f"none of the {len(catalog)} photos can be read; {faults[0].reason}")
+    # Items depend on a photo's place: the same photos in another order must not be another run.
+    usable = usable.take(sorted(range(len(usable)), key=usable.ids.__getitem__))
     training, validation = split(usable, recipe.validation_share, recipe.seed)
-    catalog_digest = usable.digest()
-    checkpoint = find_start(folder, recipe, catalog_digest, resume)
-    write_whole(folder.recipe, to_json(recipe))
-    write_table(folder.left_out, map(dataclasses.asdict, faults), LEFT_OUT)
-    if faults:
-        say(f"{len(faults)} photos cannot be read and are left out: see {folder.left_out}")
+    material = Material(recipe, training, validation, faults, usable.digest())
     if recipe.determinism == "exact":
         tf.config.experimental.enable_op_determinism()
-    material = Material(recipe, training, validation, len(faults), catalog_digest)
-    run = _Training(material, folder, session or Session(), workers or Workers(), callbacks)
-    return run.run(checkpoint)
+    run = _Training(material, folder, session, workers or Workers(), callbacks)
+    with only_one(folder.root):
+        checkpoint = find_start(folder, recipe, material.catalog_digest, resume)
+        try:
+            return run.run(checkpoint)
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            first = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"out of memory ({first}): lower phases.*.batch_size or model.size; what was saved "
+                "is whole"
+            ) from error
 
 
 def check_names(recipe: Recipe) -> None:
@@ -124,13 +140,16 @@ class _Training:
         self.workers, self.callbacks = workers, list(callbacks)
         self.ledger = Ledger(folder, self.recipe.monitor)
         self.checkpoint: Checkpoint | None = None
+        self.best_before = ""  # name of the checkpoint that was the best at the save before
         self.steps_done = 0
         # Longest seen so far, in seconds of the session's clock: what it must leave room for.
         self.step_seconds = self.save_seconds = self.validation_seconds = 0.0
 
     def run(self, checkpoint: Checkpoint | None) -> Outcome:
         recipe, classes = self.recipe, len(self.material.training.classes)
-        self.model = build_model(recipe.model, classes, seed=recipe.seed)
+        # A checkpoint holds all weights: where the pretrained ones cannot be had, it still resumes.
+        spec = dataclasses.replace(recipe.model, weights="none") if checkpoint else recipe.model
+        self.model = build_model(spec, classes, seed=recipe.seed)
         self.freezer = Freezer(self.model)
         trained = [self.freezer.apply(phase) for phase in recipe.phases]
         self.forward = make_forward(self.model)
@@ -138,6 +157,8 @@ class _Training:
         validation = self.material.validation
         self.validator = Loader(validation, view, batch_size=64, workers=self.workers)
         position, arrays = self._restore(checkpoint)
+        write_whole(self.folder.recipe, to_json(recipe))
+        self._report_left_out()
         self.ledger.begin_session(self.session.kind, _device())
         self.checkpoint = checkpoint
         if checkpoint is None:
@@ -169,19 +190,27 @@ class _Training:
             return Position(), {}
         arrays, state = read_state(checkpoint)
         self.ledger.set(state["ledger"], checkpoint.name)
+        self.best_before = self.ledger.best["checkpoint"] if self.ledger.best else ""
+        timings = self.ledger.timings
+        self.validation_seconds = max((row["validation_seconds"] for row in timings), default=0.0)
+        self.ledger.write()
         self._restore_best()
         set_state(_weights(arrays), self.model)
         return checkpoint.position, arrays
+
+    def _report_left_out(self) -> None:
+        faults = self.material.left_out
+        write_table(self.folder.left_out, map(dataclasses.asdict, faults), LEFT_OUT)
+        if faults:
+            say(f"{len(faults)} photos cannot be read and are left out: {self.folder.left_out}")
 
     def _restore_best(self) -> None:
         """Export the best model again where best/ is missing or of another epoch."""
         best = self.ledger.best
         if best is None:
             return
-        if self.folder.model.is_file() and self.folder.model_card.is_file():
-            card = read_json(self.folder.model_card)
-            if card.get("epoch") == best["epoch"]:
-                return
+        if is_exported(self.folder, self.material, best):
+            return
         arrays, _ = read_state(verify(self.folder.chain / best["checkpoint"]))
         set_state(_weights(arrays), self.model)
         self._export()
@@ -191,7 +220,7 @@ class _Training:
         began = time.perf_counter()
         phase = self.recipe.phases[position.phase]
         trained = self.freezer.apply(phase)
-        say(_phase_line(phase, trained))
+        say(trained.describe(phase))
         loader = Loader(
             self.material.training,
             View(self.recipe.model.size, self.recipe.model.resize, phase.augment),
@@ -251,8 +280,11 @@ class _Training:
         with progress(total=loader.steps, initial=start, desc=label, unit="step") as bar:
             shown = time.perf_counter()
             for step in range(start, loader.steps):
-                if self.session.must_stop(self._needed(self.step_seconds), self.steps_done):
-                    self._stop(Position(number, epoch, step))
+                # The first step of a session or phase is traced, and as slow as those before.
+                slowest = max(self.ledger.starts.values(), default=0.0) if step == start else 0.0
+                needed = self._needed(max(slowest, self.step_seconds))
+                if why := self.session.must_stop(needed, self.steps_done):
+                    self._stop(why, Position(number, epoch, step), phase)
                 step_began = self.session.clock()
                 hooks.on_train_batch_begin(step)
                 logs = self.model.train_function(batches)
@@ -272,8 +304,11 @@ class _Training:
                     shown = now
         loss, accuracy = (float(metric.result()) for metric in self.metrics)
         seconds = time.perf_counter() - epoch_began
-        if self.session.must_stop(self._needed(self.validation_seconds), 0):
-            self._stop(Position(number, epoch, loader.steps))
+        # Before the first validation: as if its photos were training steps, which is too much.
+        guess = self.step_seconds * len(self.material.validation) / loader.batch_size
+        needed = self._needed(self.validation_seconds or guess)
+        if why := self.session.must_stop(needed, 0):
+            self._stop(why, Position(number, epoch, loader.steps), phase)
         row = {
             "phase": phase.name,
             "epoch": overall + 1,
@@ -285,12 +320,7 @@ class _Training:
         row.update(self._validate())
         checked = self.session.clock() - validating
         self.validation_seconds = max(self.validation_seconds, checked)
-        if not all(math.isfinite(row[name]) for name in ("loss", "val_loss")):
-            raise RunError(
-                f"the loss of phase {phase.name!r}, epoch {overall + 1} is not finite "
-                f"(training {loss}, validation {row['val_loss']}); the checkpoint before it is "
-                "whole: lower the phase's lr and train into another --out"
-            )
+        _check_finite(phase, loss, row["val_loss"])
         timing = {
             "phase": phase.name,
             "epoch": overall + 1,
@@ -326,10 +356,16 @@ class _Training:
             return 0.0
         return 1.5 * seconds + 2 * self.save_seconds + MARGIN
 
-    def _stop(self, position: Position) -> None:
+    def _stop(self, why: str, position: Position, phase: Phase) -> None:
+        if position.step:
+            _check_finite(phase, float(self.metrics[0].result()))
         self._save(position)
-        out_of_time = self.session.left() < self._needed(self.step_seconds)
-        raise _Stop("the clock" if out_of_time else "stop-after")
+        if why == "the clock" and not self.steps_done and position.step < 1:
+            raise RunError(
+                f"no step fits into this session: {self.session.left():.0f} s are left, and a step "
+                f"and its save want {self._needed(self.step_seconds):.0f} s; raise --limit"
+            )
+        raise _Stop(why)
 
     def _save(self, position: Position) -> None:
         began = self.session.clock()
@@ -352,10 +388,10 @@ class _Training:
             versions=versions(),
         )
         self.ledger.saved(self.checkpoint.name)
-        best = self.ledger.best
-        # The parent by name: where damaged ones lie between, it is not among the newest.
-        keep = [self.checkpoint.parent, best["checkpoint"] if best else ""]
-        retain(self.folder.chain, keep=keep)
+        best = self.ledger.best["checkpoint"] if self.ledger.best else ""
+        # The parent, should this one be damaged, and the best that the parent knows of.
+        retain(self.folder.chain, keep=[self.checkpoint.parent, self.best_before, best])
+        self.best_before = best
         self.save_seconds = max(self.save_seconds, self.session.clock() - began)
 
     def _export(self) -> None:
@@ -366,14 +402,12 @@ def _weights(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {key: value for key, value in arrays.items() if key.startswith("model/")}
 
 
-def _phase_line(phase: Phase, trained: Trained) -> str:
-    share = trained.trainable_parameters / trained.parameters
-    return (
-        f"phase {phase.name!r}: {phase.epochs} epochs, {len(trained.blocks)} of "
-        f"{trained.of_blocks} blocks train ({trained.trainable_parameters:,} of "
-        f"{trained.parameters:,} parameters, {share:.0%}), BatchNorm {phase.batchnorm}, "
-        f"lr {phase.lr:g} {phase.schedule}, {phase.optimizer}, augmentation {phase.augment}"
-    )
+def _check_finite(phase: Phase, *losses: float) -> None:
+    if not all(map(math.isfinite, losses)):
+        raise RunError(
+            f"the loss of phase {phase.name!r} is not finite ({', '.join(map(str, losses))}); what "
+            "was saved before is whole: lower the phase's lr and train into another --out"
+        )
 
 
 def _device() -> str:

@@ -12,12 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from carlib.audit import Fault
 from carlib.catalog import Catalog
-from carlib.files import whole_file
+from carlib.errors import RunError
+from carlib.files import sha256, whole_file
 from carlib.freeze import Freezer, Trained
 from carlib.loader import Loader
 from carlib.predict import make_forward, open_model, probabilities
-from carlib.runfolder import RunFolder, write_json
+from carlib.runfolder import RunFolder, read_json, write_json
 from carlib.spec import Recipe
 from carlib.submission import Predictions
 from carlib.train.ledger import Ledger, versions
@@ -52,14 +54,14 @@ class Material:
         recipe: What is trained.
         training: Photos that train.
         validation: Photos that never do.
-        left_out: Count of photos that cannot be read.
+        left_out: Photos that cannot be read.
         catalog_digest: Over both halves.
     """
 
     recipe: Recipe
     training: Catalog
     validation: Catalog
-    left_out: int
+    left_out: tuple[Fault, ...]
     catalog_digest: str
 
 
@@ -74,6 +76,7 @@ def export_best(
     recipe = material.recipe
     counts = np.array(list(material.training.counts().values()), np.float64)
     card = {
+        "sha256": sha256(folder.model),
         "recipe": recipe.name,
         "recipe_digest": recipe.digest(),
         "catalog_digest": material.catalog_digest,
@@ -89,6 +92,18 @@ def export_best(
         "value": best["value"],
     }
     write_json(folder.model_card, card)
+
+
+def is_exported(folder: RunFolder, material: Material, best: Any) -> bool:
+    """Say whether best/ holds the model of this run's best epoch, whole."""
+    try:
+        card = read_json(folder.model_card)
+        whole = card["sha256"] == sha256(folder.model)
+        said = [card[key] for key in ("recipe_digest", "catalog_digest", "phase", "epoch", "value")]
+    except (RunError, OSError, KeyError, TypeError):
+        return False
+    digests = material.recipe.digest(), material.catalog_digest
+    return whole and said == [*digests, best["phase"], best["epoch"], best["value"]]
 
 
 def prove_best(folder: RunFolder, validator: Loader, ledger: Ledger) -> float:
@@ -151,7 +166,7 @@ def write_result(
         "photos": {
             "training": len(material.training),
             "validation": len(material.validation),
-            "left_out": material.left_out,
+            "left_out": len(material.left_out),
         },
         "phases": phases,
         "versions": versions(),

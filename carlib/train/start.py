@@ -64,7 +64,7 @@ def _check(checkpoint: Checkpoint, recipe: Recipe, catalog_digest: str) -> None:
         old = from_dict(read_state(checkpoint)[1]["recipe"])
         raise RunError(
             f"{checkpoint.path} belongs to another recipe ({'; '.join(differences(old, recipe))});"
-            " choose another --out, or train with the recipe it was begun with"
+            " train with the recipe it was begun with, or start anew in another --out"
         )
     if checkpoint.catalog_digest != catalog_digest:
         raise RunError(
