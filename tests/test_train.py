@@ -299,7 +299,8 @@ def test_the_clock_leaves_room_for_validation(tmp_path, catalog, recipe, monkeyp
     assert (newest.phase, newest.epoch, newest.step) == (1, 0, STEPS)
     # The next session begins with that validation, and knows what it takes.
     again = clock.session(clock.now + 120)
-    train_model(recipe, catalog, tmp_path, session=again, callbacks=[clock])
+    with pytest.raises(RunError, match=r"no step fits into this session"):
+        train_model(recipe, catalog, tmp_path, session=again, callbacks=[clock])
     assert find_checkpoint(tmp_path / "chain").position == newest
 
 

@@ -159,6 +159,7 @@ class _Training:
         position, arrays = self._restore(checkpoint)
         write_whole(self.folder.recipe, to_json(recipe))
         self._report_left_out()
+        self.begun_at = position
         self.ledger.begin_session(self.session.kind, _device())
         self.checkpoint = checkpoint
         if checkpoint is None:
@@ -360,10 +361,10 @@ class _Training:
         if position.step:
             _check_finite(phase, float(self.metrics[0].result()))
         self._save(position)
-        if why == "the clock" and not self.steps_done and position.step < 1:
+        if why == "the clock" and position == self.begun_at:
             raise RunError(
-                f"no step fits into this session: {self.session.left():.0f} s are left, and a step "
-                f"and its save want {self._needed(self.step_seconds):.0f} s; raise --limit"
+                "no step fits into this session, so another like it would get no further either: "
+                f"{max(0.0, self.session.left()):.0f} s were left after the start; raise --limit"
             )
         raise _Stop(why)
 
