@@ -74,12 +74,8 @@ def check_model(spec: ModelSpec) -> Backbone:
             f"backbone {backbone.name!r} has no {spec.weights!r} weights; it has "
             f"{', '.join(('none', *backbone.weights))}, or give a file's path"
         )
-    known = ("none", *backbone.weights)
-    if spec.weights not in known and not backbone.weights:
+    if not backbone.weights and spec.weights != "none":
         raise UsageError(f"backbone {backbone.name!r} has no pretrained weights: use 'none'")
-    if spec.weights not in known and not os.path.isfile(spec.weights):
-        near = suggestion(spec.weights, known)
-        raise UsageError(f"model.weights {spec.weights!r} is no file, and no name{near}")
     return backbone
 
 
@@ -92,6 +88,10 @@ def _features(backbone: Backbone, photos: Any) -> Any:
 
 
 def _load(model: keras.Model, backbone: Backbone, weights: str) -> None:
+    # Not in check_model: a run that resumes does without the file.
+    if weights not in backbone.weights and not os.path.isfile(weights):
+        near = suggestion(weights, ("none", *backbone.weights))
+        raise UsageError(f"model.weights {weights!r} is no file, and no name{near}")
     if backbone.family == "lite":
         path = lite_weights_file(backbone.name) if weights == "imagenet" else weights
         load_lite_weights(model, read_state_dict(path))
