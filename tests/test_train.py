@@ -305,6 +305,14 @@ def test_the_clock_leaves_room_for_validation(tmp_path, catalog, recipe, monkeyp
     assert find_checkpoint(tmp_path / "chain").position == newest
 
 
+def test_only_a_traced_step_wants_room_for_tracing(tmp_path, catalog, recipe):
+    """A second epoch's first step is a step like any: the session is not given up for it."""
+    clock = Clock(first=100, step=1, validation=0)
+    session = clock.session(262)  # two phases traced, and 58 s for the last epoch's three steps
+    assert train_model(recipe, catalog, tmp_path, session=session, callbacks=[clock]).done
+    assert session.left() > 0
+
+
 def test_a_limit_that_no_step_fits_into_is_an_error(tmp_path, catalog, recipe):
     """To stop for the clock again and again would burn hours for nothing."""
     session = Session(limit=1.0, clock=lambda: 0.0, began=0.0)

@@ -218,7 +218,8 @@ class _Training:
 
     def _phase(self, position: Position, arrays: dict[str, np.ndarray]) -> Position:
         """Train one phase from ``position`` to its end; return the next phase's start."""
-        began = time.perf_counter()
+        began = self.session.clock()
+        self.traced = False
         phase = self.recipe.phases[position.phase]
         trained = self.freezer.apply(phase)
         say(trained.describe(phase))
@@ -282,19 +283,20 @@ class _Training:
             shown = time.perf_counter()
             for step in range(start, loader.steps):
                 # The first step of a session or phase is traced, and as slow as those before.
-                slowest = max(self.ledger.starts.values(), default=0.0) if step == start else 0.0
-                needed = self._needed(max(slowest, self.step_seconds))
+                starts = [] if self.traced else self.ledger.starts.values()
+                needed = self._needed(max([self.step_seconds, *starts]))
                 if why := self.session.must_stop(needed, self.steps_done):
                     self._stop(why, Position(number, epoch, step), phase)
                 step_began = self.session.clock()
                 hooks.on_train_batch_begin(step)
                 logs = self.model.train_function(batches)
                 hooks.on_train_batch_end(step, logs)
-                now = time.perf_counter()
-                if phase.name not in self.ledger.starts:
-                    self.ledger.starts[phase.name] = round(now - began, 3)
-                elif step > start:  # the first step of a session holds the tracing
-                    self.step_seconds = max(self.step_seconds, self.session.clock() - step_began)
+                now, ended = time.perf_counter(), self.session.clock()
+                if self.traced:
+                    self.step_seconds = max(self.step_seconds, ended - step_began)
+                else:
+                    self.ledger.starts.setdefault(phase.name, round(ended - began, 3))
+                self.traced = True
                 self.steps_done += 1
                 self.ledger.session["steps"] += 1
                 self.ledger.session["photos"] += loader.batch_size
