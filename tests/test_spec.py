@@ -44,13 +44,27 @@ OTHER = {
         "epochs": 4,
         "lr": 0.5,
         "trains": 0.25,
+        "share_by": "compute",
         "batchnorm": "trained",
         "schedule": "linear",
         "warmup": 0.25,
+        "decay": 0.5,
+        "every": 1.5,
+        "patience": 7,
         "optimizer": "sgd",
+        "momentum": 0.8,
         "weight_decay": 1e-4,
         "batch_size": 31,
+        "size": 24,
         "augment": "light",
+        "clean_share": 0.5,
+        "erasing": 0.3,
+        "mixup": 0.2,
+        "cutmix": 1.5,
+        "views": 4,
+        "ema": 0.99,
+        "early_stop": 5,
+        "restore_best": True,
     },
     Recipe: {
         "name": "other",
@@ -59,13 +73,18 @@ OTHER = {
         "seed": 1,
         "loss": "another",
         "label_smoothing": 0.1,
+        "class_weights": "balanced",
+        "linear_probe": 20,
         "validation_share": 0.25,
+        "folds": 5,
+        "fold": 1,
         "monitor": "loss",
         "determinism": "fast",
         "description": "Other.",
+        "measured": "carlib train ...: 0.9",
     },
 }
-NOT_IN_DIGEST = {"name", "description"}
+NOT_IN_DIGEST = {"name", "description", "measured"}
 
 TEXTS = [
     "plain",
@@ -95,6 +114,8 @@ def vary(kind, name, value):
 
 FIELDS = [(kind, entry.name) for kind in OTHER for entry in dataclasses.fields(kind)]
 
+ALONE = {"loss", "fold"}  # fields whose other value is refused while the rest is as in RECIPE
+
 
 # ---------------------------------------------------------------- round trips
 
@@ -122,7 +143,7 @@ def test_numbers_round_trip_exactly(write_read, number):
 
 
 @pytest.mark.parametrize("write_read", [(to_json, from_json), (to_toml, from_toml)])
-@pytest.mark.parametrize(("kind", "name"), [field for field in FIELDS if field[1] != "loss"])
+@pytest.mark.parametrize(("kind", "name"), [field for field in FIELDS if field[1] not in ALONE])
 def test_every_field_round_trips(write_read, kind, name):
     write, read = write_read
     recipe = vary(kind, name, OTHER[kind][name])
@@ -133,7 +154,7 @@ def test_every_field_round_trips(write_read, kind, name):
 def test_the_files_are_what_they_claim_to_be():
     assert json.loads(to_json(RECIPE)) == tomllib.loads(to_toml(RECIPE)) == to_dict(RECIPE)
     assert to_json(RECIPE).endswith("}\n")
-    assert to_toml(RECIPE).endswith('augment = "none"\n')
+    assert to_toml(RECIPE).endswith("restore_best = false\n")
 
 
 def test_a_short_recipe_takes_the_defaults():
@@ -199,11 +220,26 @@ BOUNDS = [
     (Phase, "epochs", [1, 100_000], [0, 100_001, 1.0]),
     (Phase, "lr", [0, 100], [-1e-9, 100.1]),
     (Phase, "warmup", [0, 2], [-0.1, 2.1]),
+    (Phase, "decay", [0, 1], [-0.1, 1.1]),
+    (Phase, "every", [0, 100_000], [-0.1, 100_001]),
+    (Phase, "patience", [1, 100_000], [0, 100_001, 1.0]),
+    (Phase, "momentum", [0, 0.9999], [-0.1, 1]),
     (Phase, "weight_decay", [0, 10], [-1e-9, 10.1]),
     (Phase, "batch_size", [1, 65_536], [0, 65_537, 8.0]),
+    (Phase, "size", [0, 16, 2048], [1, 15, 2049, 32.0, -1]),
+    (Phase, "clean_share", [0, 1], [-0.1, 1.1]),
+    (Phase, "erasing", [0, 1], [-0.1, 1.1]),
+    (Phase, "mixup", [0, 100], [-0.1, 100.1]),
+    (Phase, "cutmix", [0, 100], [-0.1, 100.1]),
+    (Phase, "views", [0, 1000], [-1, 1001, 1.0]),
+    (Phase, "ema", [0, 0.99999], [-0.1, 1]),
+    (Phase, "early_stop", [0, 100_000], [-1, 100_001, 1.0]),
     (Recipe, "seed", [0, 2**32 - 1], [-1, 2**32, 0.0]),
     (Recipe, "label_smoothing", [0, 0.9], [-0.1, 0.91]),
-    (Recipe, "validation_share", [1e-9, 0.5], [-0.1, 0, 0.51]),
+    (Recipe, "linear_probe", [0, 100_000], [-1, 100_001, 1.0]),
+    (Recipe, "validation_share", [0, 1e-9, 0.5], [-0.1, 0.51]),
+    (Recipe, "folds", [0, 2, 1000], [1, -1, 1001, 2.0]),
+    (Recipe, "fold", [0], [-1, 1, 0.0]),
 ]
 GOOD_NUMBERS = [(kind, name, value) for kind, name, good, _ in BOUNDS for value in good]
 BAD_NUMBERS = [
@@ -260,8 +296,9 @@ CHOICES = [
     (ModelSpec, "resize", "strech", "stretch"),
     (ModelSpec, "dtype", "float_32", "float32"),
     (Phase, "batchnorm", "trainable", "trained"),
+    (Phase, "share_by", "block", "blocks"),
     (Recipe, "loss", "cross-entropy", "crossentropy"),
-    (Recipe, "monitor", "acuracy", "accuracy"),
+    (Recipe, "class_weights", "balance", "balanced"),
     (Recipe, "determinism", "exakt", "exact"),
 ]
 
@@ -287,6 +324,7 @@ def test_choices(kind, name, wrong, right):
         (Phase, "optimizer"),
         (Phase, "augment"),
         (Recipe, "name"),
+        (Recipe, "monitor"),
     ],
 )
 def test_texts(kind, name, value):
@@ -308,15 +346,58 @@ def test_texts(kind, name, value):
         ),
         ({"model": "tiny"}, "^Recipe: model must be a ModelSpec; received 'tiny'"),
         ({"description": None}, "^Recipe: description must be a text; received None"),
-        (
-            {"validation_share": 0},
-            "^Recipe: validation_share must be above 0, up to 0.5; received 0, ",
-        ),
+        ({"measured": None}, "^Recipe: measured must be a text; received None"),
     ],
 )
 def test_recipes_refuse(options, message):
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(RECIPE, **options)
+
+
+@pytest.mark.parametrize(
+    "looking", [{"schedule": "plateau"}, {"early_stop": 3}, {"restore_best": True}], ids=str
+)
+def test_what_looks_at_the_validation_needs_one(looking):
+    phases = (dataclasses.replace(HEAD, **looking),)
+    assert not dataclasses.replace(RECIPE, validation_share=0).validates
+    assert dataclasses.replace(RECIPE, phases=phases).validates
+    folded = dataclasses.replace(RECIPE, phases=phases, validation_share=0, folds=5, fold=4)
+    assert folded.validates
+    with pytest.raises(UsageError, match=r"^Recipe: phase 'head' looks at the validation \("):
+        dataclasses.replace(RECIPE, phases=phases, validation_share=0)
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", None])
+def test_flags(value):
+    message = "^Phase: restore_best must be true or false; received "
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(HEAD, restore_best=value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trains": "all"}, "^Phase: views caches features of a frozen network, and phase 'head'"),
+        ({"trains": 0.5}, "^Phase: views caches features of a frozen network"),
+        ({"mixup": 0.2}, r"^Phase: mixup and cutmix do not go with cached features \(phase 'head'"),
+        ({"cutmix": 1}, "^Phase: mixup and cutmix do not go with cached features"),
+    ],
+)
+def test_cached_views_refuse(options, message):
+    assert dataclasses.replace(HEAD, views=2, trains=0).head_only
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(HEAD, **{"views": 2, **options})
+
+
+def test_the_linear_probe_becomes_the_first_phase():
+    assert RECIPE.with_probe() is RECIPE
+    phases = (dataclasses.replace(HEAD, size=24), TOP)
+    probed = dataclasses.replace(RECIPE, phases=phases, linear_probe=7).with_probe()
+    assert probed.phases[1:] == phases
+    assert (probed.phases[0].name, probed.phases[0].epochs, probed.linear_probe) == ("probe", 7, 0)
+    assert probed.phases[0].views == 1
+    assert probed.phases[0].size == 24
+    assert probed.with_probe() is probed
 
 
 def test_a_lone_phase_is_taken_for_a_tuple_of_one():

@@ -1,0 +1,356 @@
+"""ModelSpec, Phase and Recipe: frozen dataclasses that refuse nonsense when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from carlib.errors import UsageError, suggestion
+
+RESIZES = ("stretch", "crop", "pad")
+DTYPES = ("float32", "mixed_float16")
+BATCHNORMS = ("frozen", "affine", "trained")
+SHARES = ("blocks", "layers", "parameters", "compute")
+LOSSES = ("crossentropy",)
+CLASS_WEIGHTS = ("none", "balanced")
+DETERMINISMS = ("exact", "fast")
+
+
+def _number(owner: object, name: str, low: float, high: float = math.inf, *, whole: bool) -> None:
+    """Check a numeric field; a whole number given for a float field becomes a float."""
+    value = getattr(owner, name)
+    kinds = int if whole else (int, float)
+    good = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
+    if not good or not math.isfinite(value):
+        kind = "a whole number" if whole else "a number"
+        bounds = f"from {low:g}" + ("" if high == math.inf else f" to {high:g}")
+        raise UsageError(f"{_kind(owner)}: {name} must be {kind} {bounds}; received {value!r}")
+    if not whole:
+        object.__setattr__(owner, name, float(value))
+
+
+def _one_of(owner: object, name: str, allowed: tuple[str, ...]) -> None:
+    value = getattr(owner, name)
+    if value not in allowed:
+        raise UsageError(f"{_kind(owner)}: unknown {name} {value!r}{suggestion(value, allowed)}")
+
+
+def _flag(owner: object, name: str) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, bool):
+        raise UsageError(f"{_kind(owner)}: {name} must be true or false; received {value!r}")
+
+
+def _text(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not isinstance(value, str) or not value:
+            raise UsageError(f"{_kind(owner)}: {name} must be a non-empty text; received {value!r}")
+
+
+def _kind(owner: object) -> str:
+    return type(owner).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A classifier before it is built.
+
+    Args:
+        backbone: Name in the backbones table (``carlib.models.BACKBONES``).
+        size: Side of the square photo the network sees, in px.
+        resize: How a photo becomes square: "stretch" (aspect is lost), "crop" (the
+            middle), "pad" (black borders). Defaults to "stretch".
+        dropout: Share of the pooled features dropped before the classifier. Defaults to 0.2.
+        weights: "none", "imagenet", "noisy-student", or the path of a file.
+        dtype: Keras dtype policy, "float32" or "mixed_float16".
+
+    Raises:
+        UsageError: A value out of its bounds.
+
+    >>> ModelSpec("tiny", 32).resize
+    'stretch'
+    """
+
+    backbone: str
+    size: int
+    resize: str = "stretch"
+    dropout: float = 0.2
+    weights: str = "none"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _text(self, "backbone", "weights")
+        _number(self, "size", 16, 2048, whole=True)
+        _one_of(self, "resize", RESIZES)
+        _number(self, "dropout", 0, 0.95, whole=False)
+        _one_of(self, "dtype", DTYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training with one frozen set, one optimizer, one schedule.
+
+    Args:
+        name: Unique in its recipe; shown in history and report.
+        epochs: Passes over the training photos, from 1.
+        lr: Peak learning rate.
+        trains: "head", "all", or the share from the top that trains, as a number between 0
+            and 1 (0.5: the upper half, cut at the nearest block border).
+        share_by: What that share counts: "blocks", "layers", "parameters" or "compute"
+            (multiply-adds of a forward pass). Defaults to "blocks".
+        batchnorm: In the blocks that train: "frozen" (moving statistics, gamma and beta stay
+            as they are), "affine" (gamma and beta train, on the moving statistics) or
+            "trained" (gamma and beta train on each batch's statistics, which move the moving
+            ones). Defaults to "frozen".
+        schedule: Name in the schedules table: "constant", "cosine", "step" or "plateau".
+        warmup: Epochs of linear warm-up to ``lr``. Defaults to 0.
+        decay: Factor on the learning rate at each cut of "step" and "plateau". Defaults to 0.1.
+        every: Epochs between two cuts of "step"; 0 means a third of the phase. Defaults to 0.
+        patience: Epochs without a better validation before "plateau" cuts. Defaults to 3.
+        optimizer: Name in the optimizers table: "adam", "adamw" or "sgd".
+        momentum: Of "sgd" (Nesterov's). Defaults to 0.9.
+        weight_decay: Decoupled weight decay a step of "adamw" and "sgd", as Keras defines it;
+            biases and norms are spared. Defaults to 0.
+        batch_size: Photos a step. Defaults to 32.
+        size: Side of the training photos in px; 0 means the model's. Validation and
+            prediction keep the model's: photos seen a little smaller in training than in
+            prediction help (Touvron et al. 2019, arxiv.org/abs/1906.06423). Defaults to 0.
+        augment: Name of an augmentation preset. Defaults to "none".
+        clean_share: Share of photos that come through as validation sees them; 0 means the
+            preset's own share. Defaults to 0.
+        erasing: Probability that a rectangle of a photo is erased (Zhong et al. 2017,
+            arxiv.org/abs/1708.04896). Defaults to 0.
+        mixup: Alpha of the Beta distribution that two photos are blended by (Zhang et al.
+            2017, arxiv.org/abs/1710.09412); 0 means off. Defaults to 0.
+        cutmix: Alpha of the Beta distribution for the patch that one photo takes from another
+            (Yun et al. 2019, arxiv.org/abs/1905.04899); 0 means off. With mixup on too, half
+            of the photos get the one, half the other. Defaults to 0.
+        views: Augmented views a photo whose features are cached, where only the head trains:
+            the frozen network runs over each view once, epoch e trains on view e mod
+            ``views``. 0 means no cache. Defaults to 0.
+        ema: Momentum of the moving average of the weights, which is validated, saved as the
+            best, and what the phase ends with; 0 means off. Defaults to 0.
+        early_stop: Epochs without a better validation before the phase ends; 0 means never.
+        restore_best: The phase ends with the run's best weights so far, not its last ones.
+            Defaults to False.
+
+    >>> Phase("head", epochs=2, lr=1e-3, trains="head").batch_size
+    32
+    """
+
+    name: str
+    epochs: int
+    lr: float
+    trains: str | float = "all"
+    share_by: str = "blocks"
+    batchnorm: str = "frozen"
+    schedule: str = "constant"
+    warmup: float = 0.0
+    decay: float = 0.1
+    every: float = 0.0
+    patience: int = 3
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    size: int = 0
+    augment: str = "none"
+    clean_share: float = 0.0
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    views: int = 0
+    ema: float = 0.0
+    early_stop: int = 0
+    restore_best: bool = False
+
+    def __post_init__(self) -> None:
+        _text(self, "name", "schedule", "optimizer", "augment")
+        _number(self, "epochs", 1, 100_000, whole=True)
+        _number(self, "lr", 0, 100, whole=False)
+        if isinstance(self.trains, str):
+            _one_of(self, "trains", ("head", "all"))
+        else:
+            _number(self, "trains", 0, 1, whole=False)
+        _one_of(self, "share_by", SHARES)
+        _one_of(self, "batchnorm", BATCHNORMS)
+        _number(self, "warmup", 0, self.epochs, whole=False)
+        _number(self, "decay", 0, 1, whole=False)
+        _number(self, "every", 0, 100_000, whole=False)
+        _number(self, "patience", 1, 100_000, whole=True)
+        _number(self, "momentum", 0, 0.9999, whole=False)
+        _number(self, "weight_decay", 0, 10, whole=False)
+        _number(self, "batch_size", 1, 65_536, whole=True)
+        if self.size != 0:
+            _number(self, "size", 16, 2048, whole=True)
+        for name in ("clean_share", "erasing"):
+            _number(self, name, 0, 1, whole=False)
+        for name in ("mixup", "cutmix"):
+            _number(self, name, 0, 100, whole=False)
+        _number(self, "views", 0, 1000, whole=True)
+        _number(self, "ema", 0, 0.99999, whole=False)
+        _number(self, "early_stop", 0, 100_000, whole=True)
+        _flag(self, "restore_best")
+        if self.views and not self.head_only:
+            raise UsageError(
+                f"Phase: views caches features of a frozen network, and phase {self.name!r} "
+                f"trains {self.trains!r}; set trains = 'head', or views = 0"
+            )
+        if self.views and (self.mixup or self.cutmix):
+            raise UsageError(
+                f"Phase: mixup and cutmix do not go with cached features (phase {self.name!r}); "
+                "set views = 0, or both to 0"
+            )
+
+    @property
+    def head_only(self) -> bool:
+        """Whether the whole backbone stays frozen."""
+        return self.trains in ("head", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole training run: model, phases, seed.
+
+    Args:
+        name: For people; not in the digest, like ``description`` and ``measured``.
+        model: What is trained.
+        phases: In order; each starts from the weights the one before ended with.
+        seed: Of initial weights, split, order, augmentation, dropout. Defaults to 0.
+        loss: "crossentropy".
+        label_smoothing: Share of the target spread over all classes. Defaults to 0.
+        class_weights: "none", or "balanced" (a photo counts inversely to its class's photos,
+            on average 1). Defaults to "none".
+        linear_probe: Epochs of a linear probe before the phases: the head alone, on cached
+            features of the plain photos (``with_probe``). 0 means none. Defaults to 0.
+        validation_share: Share of each class's photos kept for validation, up to 0.5. 0 trains
+            on everything: the last epoch counts as the best. Defaults to 0.2.
+        folds: From 2: validation is one of so many equal parts instead, each photo in one of
+            them. 0 means validation_share. Defaults to 0.
+        fold: Which of the folds, counted from 0. Defaults to 0.
+        monitor: What makes an epoch the best one, on validation: "accuracy", "macro_f1"
+            (higher), "loss", "log_loss" (lower), or the name of a Keras metric. Defaults to
+            "accuracy".
+        determinism: "exact" (bit for bit repeatable, op determinism on) or "fast".
+        description: One sentence on what it is for.
+        measured: The command it was measured with, and what came out; "" where it was not.
+
+    >>> Recipe("r", ModelSpec("tiny", 32), (Phase("all", 1, 1e-3),)).epochs
+    1
+    """
+
+    name: str
+    model: ModelSpec
+    phases: tuple[Phase, ...]
+    seed: int = 0
+    loss: str = "crossentropy"
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    linear_probe: int = 0
+    validation_share: float = 0.2
+    folds: int = 0
+    fold: int = 0
+    monitor: str = "accuracy"
+    determinism: str = "exact"
+    description: str = field(default="", compare=False)
+    measured: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        _text(self, "name", "monitor")
+        if not isinstance(self.model, ModelSpec):
+            raise UsageError(f"Recipe: model must be a ModelSpec; received {self.model!r}")
+        # One Phase in brackets without a comma is no tuple.
+        given = self.phases if isinstance(self.phases, list | tuple) else (self.phases,)
+        if not given or not all(isinstance(phase, Phase) for phase in given):
+            raise UsageError(f"Recipe: phases must be one Phase or more; received {given!r}")
+        object.__setattr__(self, "phases", tuple(given))
+        for name in ("description", "measured"):
+            if not isinstance(getattr(self, name), str):
+                value = getattr(self, name)
+                raise UsageError(f"Recipe: {name} must be a text; received {value!r}")
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise UsageError(f"Recipe: phase names must differ; received {', '.join(names)}")
+        _number(self, "seed", 0, 2**32 - 1, whole=True)
+        _one_of(self, "loss", LOSSES)
+        _number(self, "label_smoothing", 0, 0.9, whole=False)
+        _one_of(self, "class_weights", CLASS_WEIGHTS)
+        _number(self, "linear_probe", 0, 100_000, whole=True)
+        _number(self, "validation_share", 0, 0.5, whole=False)
+        if self.folds != 0:
+            _number(self, "folds", 2, 1000, whole=True)
+        _number(self, "fold", 0, max(0, self.folds - 1), whole=True)
+        for phase in self.phases if not self.validates else ():
+            if phase.schedule == "plateau" or phase.early_stop or phase.restore_best:
+                raise UsageError(
+                    f"Recipe: phase {phase.name!r} looks at the validation (plateau, early_stop or "
+                    "restore_best), and with validation_share = 0 there is none; give it a "
+                    "schedule that does not, and the epochs of an earlier run"
+                )
+        _one_of(self, "determinism", DETERMINISMS)
+
+    @property
+    def validates(self) -> bool:
+        """Whether photos are kept back for validation."""
+        return self.validation_share > 0 or self.folds > 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def with_probe(self) -> Recipe:
+        """Return the recipe with its linear probe as its first phase, "probe".
+
+        A head of random weights would tear at pretrained ones below it (Kumar et al. 2022,
+        arxiv.org/abs/2202.10054: linear probing, then fine-tuning).
+
+        >>> phases = (Phase("all", 1, 1e-3),)
+        >>> recipe = Recipe("r", ModelSpec("tiny", 32), phases, linear_probe=20)
+        >>> [phase.name for phase in recipe.with_probe().phases]
+        ['probe', 'all']
+        """
+        if not self.linear_probe:
+            return self
+        probe = Phase(
+            "probe",
+            self.linear_probe,
+            lr=3e-3,
+            trains="head",
+            schedule="cosine",
+            weight_decay=1e-3,
+            batch_size=64,
+            size=self.phases[0].size,
+            views=1,
+        )
+        return dataclasses.replace(self, phases=(probe, *self.phases), linear_probe=0)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything that changes the result, as 64 hex digits.
+
+        Fields at their defaults are left out: a field that a later version adds changes no
+        digest of a recipe without it. A default's value therefore stays what it is.
+        """
+        said = {
+            **_changed(self),
+            "model": _changed(self.model),
+            "phases": [_changed(phase) for phase in self.phases],
+        }
+        del said["name"]
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _changed(owner: Recipe | ModelSpec | Phase) -> dict[str, Any]:
+    """Return the compared fields that are not at their defaults."""
+    values = {entry: getattr(owner, entry.name) for entry in dataclasses.fields(owner)}
+    return {
+        entry.name: value
+        for entry, value in values.items()
+        if entry.compare and value != entry.default
+    }
