@@ -1,9 +1,8 @@
-"""Folders, CSVs and zips to a Catalog; bad input; split, exclusions, digest."""
+"""Folders, CSVs and zips to a Catalog; bad input; groups, exclusions, digest."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import os
 
@@ -24,7 +23,7 @@ from photos import (
 )
 
 from carlib.archives import read_bytes
-from carlib.catalog import Catalog, read_catalog, read_exclusions, read_test, split
+from carlib.catalog import Catalog, find_test, read_catalog, read_exclusions, read_test
 from carlib.errors import DataError, UsageError
 
 IDS = {True: tuple(sorted(flat(TRAIN))), False: tuple(sorted(TRAIN))}  # by: is there a CSV?
@@ -56,7 +55,7 @@ def test_every_layout(tmp_path, layout):
         key = name.split("/")[1] if table else name
         assert contents(catalog)[key] == content
         assert labels(catalog)[key] == name.split("/")[0]
-    assert catalog.groups is None
+    assert (catalog.groups, catalog.origins) == (None, None)
 
 
 def test_a_text_path_and_a_relative_one(tmp_path, monkeypatch):
@@ -291,6 +290,83 @@ def test_an_ambiguous_row(tmp_path):
     assert contents(read_catalog(tmp_path))["y/a.png"] == files["y/a.png"]
 
 
+# ---------------------------------------------------------------- groups
+
+GROUPS = "Id,Group\na.png,burst 1\nd.png,burst 2\nc.png,burst 1\nf.png,burst 2\n"
+GROUPED = {"a.png": "burst 1", "c.png": "burst 1", "d.png": "burst 2", "f.png": "burst 2"}
+GROUP_TABLES = {
+    "plain": GROUPS,
+    "byte order mark": "\ufeff" + GROUPS,
+    "Windows line ends": GROUPS.replace("\n", "\r\n"),
+    "blank lines and spaces": GROUPS.replace("\n", "\n\n,\n").replace(",burst", " , burst"),
+    "more columns": GROUPS.replace("\n", ",x,y\n"),
+    "a group of one": GROUPS + "b.png,b.png\n",
+}
+
+
+@pytest.mark.parametrize("kind", GROUP_TABLES)
+def test_groups(tmp_path, kind):
+    data = write_layout(tmp_path / "data", "folders + csv")
+    write_files(tmp_path, {"groups.csv": GROUP_TABLES[kind]})
+    for path in (tmp_path / "groups.csv", str(tmp_path / "groups.csv")):
+        catalog = read_catalog(data, path)
+        assert dict(zip(catalog.ids, catalog.groups, strict=True)) == {
+            name: GROUPED.get(name, name) for name in IDS[True]
+        }
+    assert dataclasses.replace(catalog, groups=None) == read_catalog(data)
+
+
+def test_groups_by_the_ids_of_folders(tmp_path):
+    data = write_layout(tmp_path / "data", "zip with top")
+    write_files(tmp_path, {"g.csv": "photo,car\n2/a.png,7\n10/d.png,7\n"})
+    catalog = read_catalog(data, groups=tmp_path / "g.csv")
+    assert catalog.groups == tuple("7" if n in ("2/a.png", "10/d.png") else n for n in catalog.ids)
+
+
+BAD_GROUPS = {
+    "no such photo": (
+        GROUPS + "e.pgn,burst 1\n",
+        r"^g\.csv row 6: there is no training photo 'e\.pgn'; did you mean '\w\.png'\?; correct ",
+    ),
+    "nothing near": (
+        GROUPS + "strange,burst 1\n",
+        r"^g\.csv row 6: there is no training photo 'strange'; correct the id or remove the row$",
+    ),
+    "twice": (GROUPS + "a.png,burst 2\n", r"^g\.csv row 6: 'a\.png' stands there twice; remove"),
+    "a photo's name without its row": (
+        GROUPS + "g.png,b.png\n",
+        r"^g\.csv has a group 'b\.png' and no row for the photo of that name; add its row, or ",
+    ),
+    "no header": (
+        GROUPS.partition("\n")[2],
+        r"^g\.csv begins with the photo 'a\.png'; add a header row such as Id,Group$",
+    ),
+    "no group": (
+        GROUPS + "b.png,\n",
+        r"^g\.csv row 6: needs an id and a group, separated by a comma; received 'b\.png,'$",
+    ),
+    "empty": ("", r"g\.csv must begin with a header row such as Id,Group and hold a row a photo$"),
+    "header only": ("Id,Group\n", r"g\.csv must begin with a header row such as Id,Group"),
+    "UTF-16": (GROUPS.encode("utf-16"), r"^cannot read .*g\.csv: .*; save it as UTF-8$"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_GROUPS)
+def test_bad_groups(tmp_path, kind):
+    content, message = BAD_GROUPS[kind]
+    data = write_layout(tmp_path / "data", "folders + csv")
+    write_files(tmp_path, {"g.csv": content})
+    with pytest.raises(DataError, match=message) as caught:
+        read_catalog(data, tmp_path / "g.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_of_groups(tmp_path):
+    data = write_layout(tmp_path, "folders")
+    with pytest.raises(DataError, match=r"^cannot read .*gone\.csv: "):
+        read_catalog(data, tmp_path / "gone.csv")
+
+
 # ---------------------------------------------------------------- bad folders and zips
 
 
@@ -422,6 +498,15 @@ def test_no_test_photos(tmp_path, files):
         DataError, match=r"has no test photos; expected test_upload/ or test/, or a zip"
     ):
         read_test(write_files(tmp_path, files))
+    assert find_test(tmp_path) is None
+
+
+def test_test_photos_are_found_where_there_are_any(tmp_path):
+    write_zip(tmp_path / "test.zip", TEST)
+    assert find_test(tmp_path) == read_test(tmp_path)
+    (tmp_path / "test.zip").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"^cannot read the archive .*test\.zip"):
+        find_test(tmp_path)
 
 
 # ---------------------------------------------------------------- digest
@@ -481,6 +566,42 @@ def test_the_digest_knows_labels_and_their_names():
     assert len({each.digest() for each in [one, *others]}) == 5
 
 
+def two_files(folder) -> Catalog:
+    write_files(folder, {"a": b"first", "b": b"second one"})
+    paths = tuple(str(folder / name) for name in "ab")
+    return Catalog(("x/a.png", "ü b.png"), paths, ("cat", "dog"), (1, 0))
+
+
+def test_a_digest_is_for_ever(tmp_path):
+    """Checkpoints hold it: with another one, no run goes on."""
+    catalog = two_files(tmp_path)
+    assert catalog.digest() == "a53c8671983f053ffad311902b541b14a210aac44933811f412d3d46ecee474a"
+    bare = dataclasses.replace(catalog, classes=(), labels=None)
+    assert bare.digest() == "80af06d539b8b7fc67ceb3efda8f424fd396206e1c4b26f932f5e05782a0adb6"
+    own = dataclasses.replace(catalog, origins=("", ""))
+    assert own.digest() == catalog.digest(), "all its own, said or not"
+
+
+def test_the_digest_knows_groups_and_origins(tmp_path):
+    catalog = two_files(tmp_path)
+    others = [
+        catalog,
+        *(
+            dataclasses.replace(catalog, groups=groups)
+            for groups in (("g", "h"), ("h", "g"), ("g", "g"), ("", ""), ("", "more"))
+        ),
+        *(
+            dataclasses.replace(catalog, origins=origins)
+            for origins in (("", "more"), ("more", ""), ("", "others"), ("more", "more"))
+        ),
+        dataclasses.replace(catalog, groups=("", "more"), origins=("g", "h")),
+        dataclasses.replace(catalog, groups=("g", "h"), origins=("", "more")),
+    ]
+    assert len({each.digest() for each in others}) == len(others) == 12
+    for each in others:
+        assert each.take([1, 0]).digest() == each.digest()
+
+
 def test_the_digest_of_a_photo_that_is_gone(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*gone\.png: No such file"):
         Catalog(("a",), (str(tmp_path / "gone.png"),)).digest()
@@ -488,16 +609,20 @@ def test_the_digest_of_a_photo_that_is_gone(tmp_path):
 
 # ---------------------------------------------------------------- Catalog
 
-SMALL = Catalog(("a", "b", "c"), ("pa", "pb", "pc"), ("x", "y"), (1, 0, 1), ("g", "h", "g"))
+SMALL = Catalog(
+    ("a", "b", "c"), ("pa", "pb", "pc"), ("x", "y"), (1, 0, 1), ("g", "h", "g"), ("", "m", "n")
+)
 
 
 def test_take():
     taken = SMALL.take([2, 0])
-    assert taken == Catalog(("c", "a"), ("pc", "pa"), ("x", "y"), (1, 1), ("g", "g"))
+    assert taken == Catalog(("c", "a"), ("pc", "pa"), ("x", "y"), (1, 1), ("g", "g"), ("n", ""))
     assert len(taken) == 2
     assert taken.counts() == {"x": 0, "y": 2}
     assert SMALL.take([]).ids == ()
-    assert dataclasses.replace(SMALL, labels=None, groups=None).take([1]).labels is None
+    bare = Catalog(SMALL.ids, SMALL.paths).take([1])
+    assert bare == Catalog(("b",), ("pb",))
+    assert (bare.labels, bare.groups, bare.origins) == (None, None, None)
 
 
 def test_without():
@@ -528,6 +653,7 @@ def test_without_refuses(ids, message):
         ({"paths": ("pa",)}, "^Catalog: 1 paths for 3 ids$"),
         ({"labels": (0, 1)}, "^Catalog: 2 labels for 3 ids$"),
         ({"groups": ()}, "^Catalog: 0 groups for 3 ids$"),
+        ({"origins": ("",)}, "^Catalog: 1 origins for 3 ids$"),
         ({"ids": ("a", "b", "a")}, "^Catalog: ids must differ; 'a' occurs twice$"),
         ({"labels": (0, 1, 2)}, "^Catalog: labels must be numbers below 2$"),
         ({"labels": (0, 1, -1)}, "^Catalog: labels must be numbers below 2$"),
@@ -566,122 +692,3 @@ def test_bad_exclusions(tmp_path, content):
         (tmp_path / "x.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"^cannot read the list of exclusions .*x\.txt: "):
         read_exclusions(tmp_path / "x.txt")
-
-
-# ---------------------------------------------------------------- split
-
-COUNTS = {"0": 2, "1": 3, "2": 10, "3": 17, "10": 40}
-
-
-def make(counts=COUNTS, prefix="") -> Catalog:
-    names = [
-        (f"{prefix}{label}/{n}.png", label) for label, count in counts.items() for n in range(count)
-    ]
-    classes = tuple(counts)
-    return Catalog(
-        tuple(name for name, _ in names),
-        tuple(f"p/{name}" for name, _ in names),
-        classes,
-        tuple(classes.index(label) for _, label in names),
-    )
-
-
-SHARES = [0.001, 0.05, 0.1, 0.2, 0.25, 1 / 3, 0.5, 0.7, 0.999]
-
-
-@pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
-def test_a_split_is_disjoint_complete_and_stratified(share, seed):
-    catalog = make()
-    training, validation = split(catalog, share, seed)
-    assert not set(training.ids) & set(validation.ids)
-    assert set(training.ids) | set(validation.ids) == set(catalog.ids)
-    for part in (training, validation):
-        assert part.classes == catalog.classes
-        assert list(part.ids) == [name for name in catalog.ids if name in set(part.ids)], "in order"
-        for name, path in zip(part.ids, part.paths, strict=True):
-            assert path == f"p/{name}"
-            assert labels(part)[name] == labels(catalog)[name]
-    for name, count in validation.counts().items():
-        assert 1 <= count <= COUNTS[name] - 1
-        assert abs(count - share * COUNTS[name]) < 1
-
-
-def held(catalog: Catalog, share: float = 0.25, seed: int = 0) -> set[str]:
-    return set(split(catalog, share, seed)[1].ids)
-
-
-def test_a_split_is_the_same_every_time():
-    assert split(make(), 0.2, 3) == split(make(), 0.2, 3)
-
-
-def test_another_seed_is_another_split():
-    assert len({frozenset(held(make(), seed=seed)) for seed in range(10)}) == 10
-
-
-def test_shares_are_nested():
-    parts = [held(make(), share) for share in SHARES]
-    for smaller, larger in itertools.pairwise(parts):
-        assert smaller <= larger
-    assert parts[0] < parts[-1]
-
-
-def test_a_class_is_split_whatever_the_others_are():
-    alone = held(make({"3": 17, "x": 2}))
-    for label in ("3",):
-        expected = {name for name in held(make()) if name.startswith(f"{label}/")}
-        assert {name for name in alone if name.startswith(f"{label}/")} == expected
-
-
-def test_the_order_of_the_catalog_does_not_matter():
-    catalog = make()
-    turned = catalog.take(reversed(range(len(catalog))))
-    assert held(turned) == held(catalog)
-
-
-def test_the_numbers_of_the_classes_do_not_matter():
-    assert held(make(dict(reversed(COUNTS.items())))) == held(make())
-
-
-def test_a_clean_up_moves_few_photos():
-    catalog = make({"a": 40, "b": 2})
-    before = held(catalog)
-    for name in catalog.ids[:40]:
-        after = held(catalog.without([name]))
-        assert len(before ^ after) <= 2
-
-
-def test_photos_are_not_held_out_by_their_place():
-    """Over seeds, each photo of a class is held out about as often as any other."""
-    times = dict.fromkeys(make({"a": 20, "b": 2}).ids, 0)
-    for seed in range(200):
-        for name in held(make({"a": 20, "b": 2}), seed=seed):
-            times[name] += 1
-    counts = [count for name, count in times.items() if name.startswith("a/")]
-    assert sum(counts) == 200 * 5
-    assert min(counts) > 25  # expected 50, deviation about 6
-    assert max(counts) < 75
-
-
-@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
-def test_shares_out_of_bounds(share):
-    with pytest.raises(UsageError, match=r"^split: share must be above 0 and below 1; received "):
-        split(make(), share, 0)
-
-
-def test_a_split_needs_labels():
-    with pytest.raises(UsageError, match=r"^split needs labels, and this catalog has none$"):
-        split(Catalog(("a",), ("b",)), 0.2, 0)
-
-
-def test_a_split_refuses_groups():
-    grouped = dataclasses.replace(make({"a": 2, "b": 2}), groups=("g", "g", "h", "h"))
-    with pytest.raises(UsageError, match=r"^split does not keep groups together"):
-        split(grouped, 0.5, 0)
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_a_class_of_too_few(count):
-    catalog = dataclasses.replace(make({"a": 3, "b": count}))
-    with pytest.raises(DataError, match=rf"^class 'b' has {count} usable photo\(s\); it needs two"):
-        split(catalog, 0.5, 0)

@@ -1,0 +1,18 @@
+"""A folder, CSV or zip of photos to a Catalog; its split, folds, exclusions, merging, digest."""
+
+from carlib.catalog.merging import merge
+from carlib.catalog.noun import Catalog
+from carlib.catalog.reading import find_test, read_catalog, read_exclusions, read_test
+from carlib.catalog.splits import class_weights, fold, split
+
+__all__ = [
+    "Catalog",
+    "class_weights",
+    "find_test",
+    "fold",
+    "merge",
+    "read_catalog",
+    "read_exclusions",
+    "read_test",
+    "split",
+]
