@@ -65,6 +65,75 @@ def test_pair_is_one_hot(labels: list[int], rows: list[list[int]]) -> None:
     np.testing.assert_array_equal(truth, rows)
 
 
+MIXED = Batch(
+    np.arange(4),
+    np.zeros((4, 2, 2, 3), np.uint8),
+    np.array([0, 1, 2, 1], np.int32),
+    np.array([1, 1, 0, 2], np.int32),
+    np.array([0.75, 0.1, 1.0, 0.0], np.float32),
+)
+TARGETS = [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+
+
+def test_mixed_photos_have_soft_targets() -> None:
+    photos, targets = pair(MIXED, 3)
+    assert photos is MIXED.photos
+    assert targets.dtype == np.float32
+    np.testing.assert_allclose(targets, TARGETS, rtol=0, atol=1e-7)
+
+
+def test_a_photo_weighs_what_its_targets_weigh() -> None:
+    weights = [0.5, 1.0, 3.0]
+    photos, targets, found = pair(MIXED, 3, weights)
+    assert photos is MIXED.photos
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(targets, TARGETS, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(found, [0.75 * 0.5 + 0.25 * 1, 1, 3, 3], rtol=1e-6)
+    plain = Batch(MIXED.numbers, MIXED.photos, MIXED.labels)
+    np.testing.assert_array_equal(pair(plain, 3, weights)[2], [0.5, 1, 3, 1])
+
+
+@pytest.mark.parametrize("weights", [[], [1.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
+def test_a_weight_a_class(weights: list[float]) -> None:
+    said = f"^weights must be one a class, 3; received {len(weights)} of them$"
+    with pytest.raises(UsageError, match=said):
+        pair(MIXED, 3, weights)
+
+
+def test_targets_of_a_mixing_loader(catalog: Catalog) -> None:
+    view = View(SIZE, preset="light", clean_share=0.2, mixup=0.4, cutmix=1.0)
+    loader = Loader(catalog, view, batch_size=BATCH, seed=1, training=True)
+    with loader:
+        for epoch in range(4):
+            batches = loader.epoch(epoch)
+            found = pairs(loader, epoch, weights=[1.0, 2.0, 4.0])
+            for batch, (photos, targets, weights) in zip(batches, found, strict=True):
+                np.testing.assert_array_equal(photos, batch.photos)
+                np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+                rows = np.arange(BATCH)
+                apart = batch.labels != batch.partners
+                own, other = targets[rows, batch.labels], targets[rows, batch.partners]
+                np.testing.assert_allclose(own[apart], batch.shares[apart], atol=1e-6)
+                np.testing.assert_allclose(other[apart], 1 - batch.shares[apart], atol=1e-6)
+                np.testing.assert_allclose(own[~apart], 1, atol=1e-6)
+                np.testing.assert_allclose(weights, targets @ [1, 2, 4], rtol=1e-6)
+
+
+def test_keras_train_function_takes_the_triple(catalog: Catalog, model: keras.Model) -> None:
+    """The loss is the mean of the photos' losses times their weights."""
+    loader = make(catalog, training=False)
+    triple = next(pairs(loader, 0, weights=[1.0, 2.0, 4.0]))
+    photos, targets, weights = triple
+    rows = np.asarray(model(photos, training=False), np.float64)
+    wanted = np.mean(-np.log((rows * targets).sum(1)) * weights)
+    model.make_test_function()
+    for metric in model.metrics:
+        metric.reset_state()
+    assert float(model.test_function(iter([triple]))["loss"]) == pytest.approx(wanted, rel=1e-5)
+    model.make_train_function()
+    assert np.isfinite(float(model.train_function(iter([triple]))["loss"]))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_pairs_are_the_loaders_batches(catalog: Catalog, training: bool) -> None:
     loader = make(catalog, training)

@@ -24,14 +24,16 @@ import pytest
 from photos import draw, encode
 
 import carlib.loader as room
-from carlib.augment import entry_size, item_seed, make_augmenter
+from carlib.augment import draw_mix, entry_size, item_seed, make_augmenter, skips
 from carlib.catalog import Catalog
 from carlib.errors import DataError, RunError, UsageError
 from carlib.images import fit, read_photo
 from carlib.loader import Batch, Items, Loader, View, Workers
+from carlib.spec import ModelSpec, Phase
 
 COUNT, BATCH, SIZE, SEED = 11, 3, 20, 5
 VIEW = View(SIZE, "pad", "light")
+MIXED = View(SIZE, "crop", "light", clean_share=0.2, erasing=0.3, mixup=0.4, cutmix=1.0)
 WATCH = 30  # seconds; nothing here takes a tenth of it
 HANGS = 10  # seconds, for a script that takes two
 ORDER_3_2 = [0, 2, 5, 6, 3, 1, 7, 4, 9, 8, 10]  # of seed 3, epoch 2
@@ -81,17 +83,40 @@ def make(catalog: Catalog, workers: str = "0", **options: Any) -> Loader:
 
 def expected(catalog: Catalog, epoch: int, numbers: np.ndarray, view: View = VIEW) -> np.ndarray:
     """The photos as the contract says: a function of seed, epoch and index, nothing else."""
-    augment = make_augmenter(view.preset, view.size)
+    augment = make_augmenter(view.preset, view.size, view.erasing)
     entry = entry_size(view.preset, view.size)
-    return np.stack(
-        [
-            augment(
-                fit(read_photo(catalog.paths[number]), entry, view.resize),
-                item_seed(SEED, epoch, int(number)),
-            )
-            for number in numbers
-        ]
-    )
+    made = []
+    for number in numbers:
+        photo, seed = read_photo(catalog.paths[number]), item_seed(SEED, epoch, int(number))
+        if skips(seed, view.augmentation.skip):
+            made.append(fit(photo, view.size, view.resize))
+        else:
+            made.append(augment(fit(photo, entry, view.resize), seed))
+    return np.stack(made)
+
+
+def truth_of(catalog: Catalog, epoch: int, view: View) -> list[Batch]:
+    """All batches of a training epoch, whole ones of BATCH photos."""
+    order = make(catalog, view=view).order(epoch)
+    labels = np.array(catalog.labels, np.int32)
+    photos, partners, shares = expected(catalog, epoch, order, view), None, None
+    if view.mixup or view.cutmix:
+        seeds = [item_seed(SEED, epoch, int(number)) for number in order]
+        mixes = [draw_mix(view.augmentation, view.size, seed) for seed in seeds]
+        nexts = np.roll(np.arange(len(order)), -1)
+        photos = np.stack([mix(photos[i], photos[nexts[i]]) for i, mix in enumerate(mixes)])
+        partners = labels[order[nexts]]
+        shares = np.array([mix.share for mix in mixes], np.float32)
+    return [
+        Batch(
+            order[rows],
+            photos[rows],
+            labels[order[rows]],
+            None if partners is None else partners[rows],
+            None if shares is None else shares[rows],
+        )
+        for rows in np.arange(len(order) // BATCH * BATCH).reshape(-1, BATCH)
+    ]
 
 
 def assert_same(left: list[Batch], right: list[Batch]) -> None:
@@ -100,6 +125,8 @@ def assert_same(left: list[Batch], right: list[Batch]) -> None:
         np.testing.assert_array_equal(one.numbers, other.numbers)
         np.testing.assert_array_equal(one.photos, other.photos)
         np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.partners, other.partners)
+        np.testing.assert_array_equal(one.shares, other.shares)
 
 
 # ---- read functions for the workers; in a module of its own name, so they can be sent
@@ -182,6 +209,41 @@ def test_view_refuses_sizes(size: int) -> None:
         View(size)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clean_share": 1.5}, "clean_share must be a number from 0 to 1; received 1.5"),
+        ({"erasing": -0.1}, "erasing must be a number from 0 to 1; received -0.1"),
+        ({"mixup": 101.0}, "mixup must be a number from 0 to 100; received 101.0"),
+        ({"cutmix": -1.0}, "cutmix must be a number from 0 to 100; received -1.0"),
+        ({"preset": "ligth"}, "unknown preset 'ligth'; did you mean 'light'"),
+        (
+            {"preset": "scratch", "clean_share": 0.1},
+            "clean_share = 0.1 is less than preset 'scratch' leaves clean by itself, 0.225",
+        ),
+    ],
+)
+def test_view_refuses_augmentations(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        View(SIZE, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "view"),
+    [
+        ({}, View(48, "pad")),
+        ({"size": 32}, View(32, "pad")),
+        (
+            {"augment": "light", "clean_share": 0.2, "erasing": 0.1, "mixup": 0.3, "cutmix": 0.4},
+            View(48, "pad", "light", 0.2, 0.1, 0.3, 0.4),
+        ),
+    ],
+)
+def test_the_view_of_a_phase(options: dict[str, Any], view: View) -> None:
+    model = ModelSpec("tiny", 48, resize="pad")
+    assert View.of(model, Phase("all", 1, 1e-3, **options)) == view
+
+
 def test_loader_refuses_unknown_preset(catalog: Catalog) -> None:
     with pytest.raises(UsageError, match="unknown preset 'ligth'; did you mean 'light'"):
         make(catalog, view=View(SIZE, preset="ligth"))
@@ -217,7 +279,7 @@ def test_epoch_refuses_starts(catalog: Catalog, workers: str, start: int) -> Non
 # ---- items
 
 
-@pytest.mark.parametrize("preset", ["none", "light", "medium"])
+@pytest.mark.parametrize("preset", ["none", "light", "medium", "heavy", "cars", "scratch"])
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
 def test_an_item_is_a_function_of_seed_epoch_and_index(
     catalog: Catalog, preset: str, resize: str
@@ -240,6 +302,22 @@ def test_augmentation_differs_by_seed_and_epoch(catalog: Catalog, preset: str, s
     base = Items(catalog, view, 0).batch(0, numbers)
     assert np.array_equal(base, Items(catalog, view, 0).batch(1, numbers)) is same
     assert np.array_equal(base, Items(catalog, view, 1).batch(0, numbers)) is same
+
+
+def test_a_photo_that_skips_is_what_validation_sees(catalog: Catalog) -> None:
+    """Fitted once, straight to the size: neither cropped from a larger one, erased nor mixed."""
+    plain = Items(catalog, View(SIZE, "crop")).batch(0, np.arange(COUNT))
+    view = View(SIZE, "crop", "heavy", clean_share=0.4, erasing=1.0, mixup=1.0)
+    loader = make(catalog, view=view)
+    clean = 0
+    for epoch in range(10):
+        for batch in loader.epoch(epoch):
+            for number, photo, share in zip(batch.numbers, batch.photos, batch.shares, strict=True):
+                skipped = skips(item_seed(SEED, epoch, int(number)), 0.4)
+                assert np.array_equal(photo, plain[number]) is skipped
+                assert bool(share == 1) is skipped
+                clean += skipped
+    assert 20 <= clean <= 52  # of 90, 36 on average
 
 
 def test_items_hold_the_photos_in_rgb(catalog: Catalog) -> None:
@@ -328,22 +406,110 @@ def test_labels_travel_with_their_photos(catalog: Catalog) -> None:
 # ---- the same, whoever makes it
 
 
+@pytest.mark.parametrize("view", [VIEW, MIXED], ids=["own", "mixed"])
 @pytest.mark.parametrize("workers", ["0", "threads:1", "threads:2", "processes:2"])
 def test_batches_do_not_depend_on_workers_or_start(
-    catalog: Catalog, request: pytest.FixtureRequest, workers: str
+    catalog: Catalog, request: pytest.FixtureRequest, workers: str, view: View
 ) -> None:
-    kept = workers == "processes:2"
-    loader = request.getfixturevalue("processes") if kept else make(catalog, workers)
+    kept = workers == "processes:2" and view == VIEW
+    loader = request.getfixturevalue("processes") if kept else make(catalog, workers, view=view)
     for epoch in (0, 4):
-        truth = [
-            Batch(numbers, expected(catalog, epoch, numbers), loader._labels[numbers])
-            for numbers in loader.order(epoch)[:9].reshape(3, 3)
-        ]
+        truth = truth_of(catalog, epoch, view)
+        assert len(truth) == loader.steps == 3
         for start in range(loader.steps + 1):
             assert_same(list(loader.epoch(epoch, start)), truth[start:])
         assert_same([loader.batch(epoch, step) for step in range(loader.steps)], truth)
     if not kept:
         loader.close()
+
+
+# ---- mixed
+
+
+@pytest.mark.parametrize("workers", ["0", "threads:2"])
+def test_mixed_photos_do_not_depend_on_the_batch_size(catalog: Catalog, workers: str) -> None:
+    names = ("numbers", "photos", "labels", "partners", "shares")
+    with make(catalog, view=MIXED, batch_size=COUNT) as loader:
+        (whole,) = loader.epoch(2)
+    for size in (1, 2, 3, 5):
+        with make(catalog, workers, view=MIXED, batch_size=size) as loader:
+            batches = list(loader.epoch(2))
+        for name in names:
+            found = np.concatenate([getattr(batch, name) for batch in batches])
+            np.testing.assert_array_equal(found, getattr(whole, name)[: len(found)])
+
+
+def test_a_partner_is_the_next_in_the_epochs_order(catalog: Catalog) -> None:
+    whole = make(catalog, view=MIXED, batch_size=COUNT)
+    for epoch in range(3):
+        batch, order = whole.batch(epoch, 0), whole.order(epoch)
+        nexts = [*order[1:], order[0]]
+        assert batch.partners.dtype == np.int32
+        assert batch.shares.dtype == np.float32
+        assert batch.partners.tolist() == [catalog.labels[number] for number in nexts]
+    others = {tuple(whole.batch(epoch, 0).shares.tolist()) for epoch in range(3)}
+    assert len(others) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "patch"), [({"mixup": 1.0}, False), ({"cutmix": 1.0}, True)], ids=str
+)
+def test_the_share_is_the_photos_own_part(
+    catalog: Catalog, options: dict[str, float], patch: bool
+) -> None:
+    """Read off the photos: black ones and white ones by turns."""
+
+    def read(path: str) -> np.ndarray:
+        return np.full((30, 30, 3), 255 * (int(Path(path).stem) % 2), np.uint8)
+
+    loader = make(catalog, view=View(SIZE, **options), batch_size=COUNT, read=read)
+    partly = 0
+    for epoch in range(4):
+        batch, order = loader.batch(epoch, 0), loader.order(epoch)
+        nexts = [*order[1:], order[0]]
+        for own, other, photo, share in zip(order, nexts, batch.photos, batch.shares, strict=True):
+            white = share * (own % 2) + (1 - share) * (other % 2)
+            assert photo.mean() / 255 == pytest.approx(white, abs=0.002)
+            assert not patch or set(photo.ravel()) <= {0, 255}
+            partly += 0.1 < white < 0.9
+    assert partly > 5
+
+
+def test_catalog_order_is_never_mixed(catalog: Catalog) -> None:
+    loader = make(catalog, view=MIXED, training=False)
+    for batch in loader.epoch(1):
+        assert batch.partners is None
+        assert batch.shares is None
+        photos = expected(catalog, 1, batch.numbers, MIXED)
+        np.testing.assert_array_equal(batch.photos, photos)
+
+
+def test_mixing_needs_no_labels_and_no_second_photo(catalog: Catalog) -> None:
+    plain = Catalog(catalog.ids, catalog.paths)
+    for one, other in zip(
+        make(plain, view=MIXED).epoch(0), make(catalog, view=MIXED).epoch(0), strict=True
+    ):
+        assert one.labels is one.partners is None
+        np.testing.assert_array_equal(one.photos, other.photos)
+        np.testing.assert_array_equal(one.shares, other.shares)
+    single = catalog.take([4])
+    (batch,) = make(single, view=View(SIZE, mixup=1.0)).epoch(0)
+    assert batch.partners.tolist() == batch.labels.tolist()
+    assert np.abs(batch.photos.astype(int) - expected(single, 0, [0], View(SIZE))).max() <= 1
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_batch_of_mixed_photos_reads_one_photo_more(catalog: Catalog, step: int) -> None:
+    read: list[str] = []
+
+    def note(path: str) -> np.ndarray:
+        read.append(path)
+        return read_photo(path)
+
+    loader = make(catalog, view=MIXED, read=note)
+    loader.batch(0, step)
+    places = range(BATCH * step, BATCH * (step + 1) + 1)
+    assert read == [catalog.paths[loader.order(0)[place]] for place in places]
 
 
 @pytest.mark.parametrize("workers", ["0", "threads:2"])
@@ -479,7 +645,7 @@ def test_workers_die_with_their_parent(catalog: Catalog, tmp_path: Path) -> None
 def test_workers_that_always_die_are_an_error(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "RESTARTS", 1)
+    monkeypatch.setattr("carlib.loader.workers.RESTARTS", 1)
     with (
         make(catalog, "processes:1", read=dying_read) as loader,
         pytest.raises(
@@ -602,7 +768,7 @@ def run(script: str, folder: Path, code: int = 0) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(room.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(room.__file__).parents[2])},
         start_new_session=True,
     ) as process:
         try:

@@ -1,0 +1,46 @@
+"""Augmentation: presets as data, the pipeline on albumentations, mixing, the preview grid.
+
+Presets need nothing but the standard library; what needs numpy is loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from carlib.augment.presets import PRESETS, Augmentation, Preset, entry_size
+
+if TYPE_CHECKING:
+    from carlib.augment.mixing import Mix, draw_mix
+    from carlib.augment.pipeline import Augmenter, item_seed, make_augmenter, skips
+    from carlib.augment.preview import preview_grid
+
+_LATER = {
+    "Augmenter": "pipeline",
+    "Mix": "mixing",
+    "draw_mix": "mixing",
+    "item_seed": "pipeline",
+    "make_augmenter": "pipeline",
+    "preview_grid": "preview",
+    "skips": "pipeline",
+}
+
+__all__ = [
+    "PRESETS",
+    "Augmentation",
+    "Augmenter",
+    "Mix",
+    "Preset",
+    "draw_mix",
+    "entry_size",
+    "item_seed",
+    "make_augmenter",
+    "preview_grid",
+    "skips",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f"carlib.augment.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'carlib.augment' has no attribute {name!r}")
