@@ -13,8 +13,9 @@ import numpy as np
 
 from carlib.errors import CarlibError, RunError
 from carlib.runfolder import LEFT_OUT, SESSIONS, TIMINGS, RunFolder, read_json
-from carlib.spec import from_json, to_toml
+from carlib.spec import Recipe, from_json, to_toml
 from carlib.submission import Predictions
+from carlib.watch import watch
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,12 +64,23 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best epoch: its phase, its number over the whole run, its validation figures."""
+    """The best epoch: its phase, its number over the whole run, its validation figures.
+
+    Args:
+        phase: Its name.
+        epoch: Counted over the whole run.
+        accuracy: Share, 0..1; like all figures NaN where not known.
+        macro_f1: Mean F1 of the classes, 0..1.
+        log_loss: Without label smoothing and class weights.
+        monitored: Value of the metric that it was chosen by.
+    """
 
     phase: str
     epoch: int
     accuracy: float
-    loss: float
+    macro_f1: float = math.nan
+    log_loss: float = math.nan
+    monitored: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +89,13 @@ class Facts:
 
     Args:
         result: Content of result.json.
-        history: A row an epoch, columns HISTORY.
+        history: A row an epoch, columns HISTORY, and of lr_start and other val_* what there is.
         timings: A row an epoch, columns of runfolder.TIMINGS; no rows when missing.
         sessions: A row a session, all columns as text but photos and steps.
         left_out: A row a photo left out, all columns as text.
         predictions: Of the validation photos, with labels; None when missing.
         recipe: The recipe as TOML; "" when missing.
+        size: Side of the photos that the network sees, in px; None when not known.
         missing: A sentence for each thing that is not there.
     """
 
@@ -93,26 +106,28 @@ class Facts:
     left_out: DataFrame
     predictions: Predictions | None
     recipe: str
+    size: int | None = None
     missing: list[str] = field(default_factory=list)
 
     def best(self) -> Best | None:
         """Return the best epoch as result.json names it, else as the history shows it."""
+        if not self.validated:
+            return None
         said = self.result.get("best") or {}
         rows = self.history[self.history["epoch"] == said.get("epoch")]
+        monitored = f"val_{self.monitor}"
         if rows.empty:
-            by = "val_loss" if self.result.get("monitor") == "loss" else "val_accuracy"
+            by = monitored if monitored in self.history else "val_accuracy"
             column = self.history[by]
             finite = column[np.isfinite(column)]
             if finite.empty:
                 return None
-            rows = self.history.loc[[finite.idxmin() if by == "val_loss" else finite.idxmax()]]
+            higher = self.result.get("monitor_higher", self.monitor not in ("loss", "log_loss"))
+            rows = self.history.loc[[finite.idxmax() if higher else finite.idxmin()]]
         row = rows.iloc[0]
-        return Best(
-            str(row["phase"]),
-            int(row["epoch"]),
-            float(row["val_accuracy"]),
-            float(row["val_loss"]),
-        )
+        names = ("val_accuracy", "val_macro_f1", "val_log_loss", monitored)
+        figures = (float(row.get(name, math.nan)) for name in names)
+        return Best(str(row["phase"]), int(row["epoch"]), *figures)
 
     def score(self) -> Score | None:
         """Return the validation score: of the predictions, else of the best epoch's row."""
@@ -123,6 +138,16 @@ class Facts:
         if best is None or not math.isfinite(best.accuracy) or photos < 1:
             return None
         return Score(min(max(best.accuracy, 0.0), 1.0) * photos, photos)
+
+    @property
+    def monitor(self) -> str:
+        return str(self.result.get("monitor") or "accuracy")
+
+    @property
+    def validated(self) -> bool:
+        """Whether photos were kept for validation; if not, no score is known."""
+        known = np.isfinite(self.history[["val_loss", "val_accuracy"]].to_numpy())
+        return self.validation_photos() > 0 or self.predictions is not None or bool(known.any())
 
     def validation_photos(self) -> int:
         return int(self.result["photos"].get("validation") or 0)
@@ -183,27 +208,42 @@ def read_facts(root: Path) -> Facts:
     if not run.history.is_file():
         raise RunError(f"{run.history} is not there: train the run, then report on it")
     missing: list[str] = []
-    history = _table(run.history, HISTORY)
+    history = _table(run.history, HISTORY, more=True)
     history = history[np.isfinite(history["epoch"])].reset_index(drop=True)
     if history.empty:
         missing.append("No epoch is finished yet, so there are no curves.")
     for path, what in ((run.timings, "times"), (run.sessions, "sessions")):
         if not path.is_file():
             missing.append(f"{path.name} is not there, so {what} are not known.")
-    return Facts(
+    predictions = _predictions(run.predictions("validation"), missing)
+    recipe = _recipe(run.recipe, missing)
+    facts = Facts(
         result=result,
         history=history,
         timings=_table(run.timings, TIMINGS),
         sessions=_table(run.sessions, SESSIONS),
         left_out=_table(run.left_out, LEFT_OUT),
-        predictions=_predictions(run.predictions("validation"), bool(said.get("done")), missing),
-        recipe=_recipe(run.recipe, missing),
+        predictions=predictions,
+        recipe=to_toml(recipe) if recipe else "",
+        size=recipe.model.size if recipe else None,
         missing=missing,
     )
+    if not run.predictions("validation").is_file():
+        why = "There are no validation predictions" if said.get("done") else "The run is not done"
+        if not facts.validated:
+            why = "No photos were kept for validation"
+        missing.append(
+            f"{why}, so the confusion matrix, the recall of classes, the confused and the worst "
+            "photos are left out."
+        )
+    return facts
 
 
-def _table(path: Path, columns: Sequence[str]) -> DataFrame:
-    """Return the table in ``path``: texts as written, so that a class "007" stays one."""
+def _table(path: Path, columns: Sequence[str], more: bool = False) -> DataFrame:
+    """Return the table in ``path``: texts as written, so that a class "007" stays one.
+
+    With ``more``, what newer runs add to a history comes too.
+    """
     import pandas as pd
 
     if path.is_file():
@@ -214,7 +254,9 @@ def _table(path: Path, columns: Sequence[str]) -> DataFrame:
         absent = [name for name in columns if name not in table.columns]
         if absent:
             raise RunError(f"{path} lacks the columns {', '.join(absent)}; is it carlib's?")
-        table = table[list(columns)].fillna("")
+        added = [name for name in table.columns if name == "lr_start" or name.startswith("val_")]
+        columns = [*columns, *(name for name in added if more and name not in columns)]
+        table = table[columns].fillna("")
     else:
         table = pd.DataFrame({name: pd.Series(dtype=str) for name in columns})
     for name in columns:
@@ -223,12 +265,8 @@ def _table(path: Path, columns: Sequence[str]) -> DataFrame:
     return table
 
 
-def _predictions(path: Path, done: bool, missing: list[str]) -> Predictions | None:
+def _predictions(path: Path, missing: list[str]) -> Predictions | None:
     if not path.is_file():
-        missing.append(
-            ("There are no validation predictions" if done else "The run is not done")
-            + ", so the confusion matrix, the recall of classes and the worst photos are left out."
-        )
         return None
     try:
         predictions = Predictions.load(path)
@@ -241,23 +279,23 @@ def _predictions(path: Path, done: bool, missing: list[str]) -> Predictions | No
     return predictions
 
 
-def _recipe(path: Path, missing: list[str]) -> str:
+def _recipe(path: Path, missing: list[str]) -> Recipe | None:
     try:
-        return to_toml(from_json(path.read_text(encoding="utf-8")))
+        return from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         missing.append(f"The recipe is left out: {path.name} is not there.")
-        return ""
+        return None
     except (OSError, ValueError, CarlibError) as error:
         missing.append(f"The recipe is left out: {path.name} cannot be read ({error}).")
-        return ""
+        return None
 
 
 def warnings(facts: Facts) -> list[str]:
     """Return what a reader must know before the figures, a sentence or two each."""
+    rows: list[dict[str, Any]] = facts.history.to_dict("records")  # type: ignore[assignment]
     found = (
-        _not_finite(facts),
-        _at_chance(facts),
-        _overfit(facts),
+        *watch(rows, len(facts.result["classes"]), facts.validation_photos()),
+        _guessing(facts),
         _waiting(facts),
         _left_out(facts),
         _other_checkpoint(facts),
@@ -265,45 +303,15 @@ def warnings(facts: Facts) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _not_finite(facts: Facts) -> str:
-    for _, row in facts.history.iterrows():
-        for name in HISTORY[2:]:
-            if not math.isfinite(row[name]):
-                return (
-                    f"The history holds NaN or infinite values, first {name} in epoch "
-                    f"{row['epoch']:.0f}: training diverged there. Lower the learning rate, or "
-                    "lengthen the warm-up."
-                )
-    return ""
-
-
-def _at_chance(facts: Facts) -> str:
-    best, photos, classes = facts.best(), facts.validation_photos(), len(facts.result["classes"])
-    if best is None or photos < 1 or classes < 1 or not math.isfinite(best.accuracy):
-        return ""
-    chance = 1 / classes
-    bound = chance + 2 * math.sqrt(chance * (1 - chance) / photos)
-    if best.accuracy > bound:
+def _guessing(facts: Facts) -> str:
+    """Judge what a run came to, where a warning in its course would have been too early."""
+    score, classes = facts.score(), len(facts.result["classes"])
+    if not facts.result.get("done") or score is None or classes < 2 or score.low > 1 / classes:
         return ""
     return (
-        f"Validation accuracy is at chance: {best.accuracy:.1%} at the best epoch, where guessing "
-        f"among {classes} classes gives {chance:.1%} and up to {bound:.1%} by luck. The network "
-        "has not learnt; check labels, learning rate and weights."
-    )
-
-
-def _overfit(facts: Facts) -> str:
-    if facts.history.empty:
-        return ""
-    last = facts.history.iloc[-1]
-    gap = float(last["accuracy"]) - float(last["val_accuracy"])
-    if not gap > 0.25:  # also when it is NaN
-        return ""
-    return (
-        f"Training accuracy is far above validation accuracy at the last epoch: "
-        f"{last['accuracy']:.1%} against {last['val_accuracy']:.1%}. The network overfits; and "
-        "where augmentation or dropout is on, the training figure is pessimistic, so the true gap "
-        "is wider still."
+        f"The score cannot be told from guessing: among {classes} classes that gives "
+        f"{1 / classes:.1%}, and the interval of the score begins at {score.low:.1%}. Train "
+        "longer, or check labels and weights."
     )
 
 
