@@ -28,7 +28,7 @@ from carlib.catalog import Catalog
 from carlib.freeze import Freezer
 from carlib.loader import Loader
 from carlib.models.build import build_model
-from carlib.schedules import make_optimizer
+from carlib.schedules import make_optimizer, make_schedule
 from carlib.spec import ModelSpec, Phase, Recipe
 from carlib.train import loop
 
@@ -59,7 +59,7 @@ def fit(recipe: Recipe, pixels: np.ndarray, labels: np.ndarray, turns: Turns) ->
     model = build_model(recipe.model, CLASSES)
     Freezer(model).apply(recipe.phases[0])
     model.compile(
-        make_optimizer(recipe.phases[0], STEPS),
+        make_optimizer(recipe.phases[0], make_schedule(recipe.phases[0], STEPS)),
         loss=keras.losses.CategoricalCrossentropy(),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )

@@ -35,6 +35,9 @@ _PUBLIC = {
     "Session": "session",
     "detect_session": "session",
     "Catalog": "catalog",
+    "class_weights": "catalog",
+    "fold": "catalog",
+    "merge": "catalog",
     "read_catalog": "catalog",
     "read_test": "catalog",
     "split": "catalog",
@@ -47,6 +50,7 @@ _PUBLIC = {
     "predict_photos": "predict",
     "Outcome": "train",
     "train_model": "train",
+    "with_epochs_of": "train.final",
     "write_report": "report",
 }
 

@@ -6,15 +6,18 @@ import argparse
 import json
 import logging
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from carlib import __version__
+from carlib.augment import PRESETS
 from carlib.errors import CarlibError, DataError, UsageError
 
 STOPPED = 75  # stopped for the clock, resumable (EX_TEMPFAIL of sysexits.h)
 INTERRUPTED = 130
+_TAB = " " * 11
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="change the recipe: seed=1, model.size=128, phases.head.lr=1e-3, phases.*.epochs=2",
     )
+    train.add_argument(
+        "--epochs-from",
+        type=_named,
+        metavar="RUN",
+        help="take each phase's epochs from an earlier run, up to its best one; for the final fit "
+        "on all photos, with --set validation_share=0",
+    )
     train.add_argument("--limit", metavar="11h30m", help="stop in time; default: the platform's")
     train.add_argument(
         "--stop-after", type=int, metavar="STEPS", help="stop as if time were up, to try resuming"
@@ -89,6 +99,15 @@ def _parser() -> argparse.ArgumentParser:
         help="auto: go on with RUN; PATH: branch from a run, chain or checkpoint (%(default)s)",
     )
     train.add_argument("--exclude", metavar="FILE", help="ids of photos to leave out, one a line")
+    train.add_argument(
+        "--external", type=_named, metavar="DIR", help="more photos that only train, like --data"
+    )
+    train.add_argument(
+        "--groups",
+        type=_named,
+        metavar="FILE",
+        help="CSV (id, group): photos of a group train or validate together",
+    )
     _add_workers(train)
 
     predict = _command(commands, "predict", _predict, "predict test photos into a checked CSV")
@@ -100,12 +119,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_workers(predict)
 
     augment = _command(commands, "augment", _augment, "draw originals beside augmented photos")
-    augment.add_argument("preset", metavar="PRESET", help="none, light, medium")
+    augment.formatter_class = argparse.RawDescriptionHelpFormatter
+    augment.epilog = "presets:\n" + "\n".join(
+        textwrap.fill(preset.description, 79, initial_indent=f"  {name:<9}", subsequent_indent=_TAB)
+        for name, preset in PRESETS.items()
+    )
+    augment.add_argument("preset", metavar="PRESET", help=", ".join(PRESETS))
     augment.add_argument("--data", required=True, metavar="DIR")
     augment.add_argument("--out", required=True, metavar="grid.png")
     augment.add_argument("--size", type=int, default=160, help="tile side, px (%(default)s)")
     augment.add_argument("--photos", type=int, default=6, help="rows (%(default)s)")
     augment.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    for option, text in (
+        ("--clean-share", "share of photos left as they are; 0: the preset's own (%(default)g)"),
+        ("--erasing", "probability that a rectangle is erased (%(default)g)"),
+        ("--mixup", "alpha of blends with another photo; 0: off (%(default)g)"),
+        ("--cutmix", "alpha of patches from another photo; 0: off (%(default)g)"),
+    ):
+        augment.add_argument(option, type=float, default=0.0, metavar="X", help=text)
     return parser
 
 
@@ -169,18 +200,26 @@ def _sample(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> int:
-    from carlib.catalog import read_catalog, read_exclusions
+    from carlib.catalog import find_test, merge, read_catalog, read_exclusions
     from carlib.loader import Workers
     from carlib.recipes import load_recipe
     from carlib.session import detect_session, seconds
     from carlib.spec import with_settings
 
-    recipe = with_settings(load_recipe(given.recipe), given.set)
+    recipe = load_recipe(given.recipe)
+    if given.epochs_from:
+        # Its imports are heavy, and a mistake in it must show before photos are read.
+        from carlib.train.final import with_epochs_of
+
+        recipe = with_epochs_of(recipe, given.epochs_from)
+    recipe = with_settings(recipe, given.set)
     session = detect_session(
         limit=seconds(given.limit) if given.limit else None, stop_after=given.stop_after
     )
     workers = Workers.parse(given.workers) if given.workers else None
-    catalog = read_catalog(given.data)
+    catalog = read_catalog(given.data, given.groups)
+    if given.external:
+        catalog = merge(catalog, read_catalog(given.external), against=find_test(given.data))
     if given.exclude:
         catalog = catalog.without(read_exclusions(given.exclude))
 
@@ -200,7 +239,9 @@ def _train(given: argparse.Namespace) -> int:
         "report": str(report),
     }
     if outcome.done:
-        _print(given, figures, f"done: validation accuracy {outcome.accuracy:.4f}; see {report}")
+        known = outcome.accuracy is not None
+        score = f"validation accuracy {outcome.accuracy:.4f}" if known else "trained on all photos"
+        _print(given, figures, f"done: {score}; see {report}")
         return 0
     _print(
         given,
@@ -233,14 +274,17 @@ def _predict(given: argparse.Namespace) -> int:
 
 
 def _augment(given: argparse.Namespace) -> int:
-    from carlib.augment import entry_size, preview_grid
+    from carlib.augment import Augmentation, entry_size, preview_grid
     from carlib.catalog import read_catalog
     from carlib.files import write_whole
 
     for name, low, high in (("size", 16, 2048), ("photos", 1, 1000), ("seed", 0, 2**32 - 1)):
         if not low <= getattr(given, name) <= high:
             raise UsageError(f"--{name} must be {low} to {high}; received {getattr(given, name)}")
-    entry = entry_size(given.preset, given.size)
+    augmentation = Augmentation(
+        given.preset, given.clean_share, given.erasing, given.mixup, given.cutmix
+    )
+    entry, description = entry_size(given.preset, given.size), PRESETS[given.preset].description
     catalog = read_catalog(given.data)
 
     import cv2
@@ -257,12 +301,19 @@ def _augment(given: argparse.Namespace) -> int:
     photos = photos[: given.photos]
     if not photos:
         raise DataError(f"none of the photos tried under {given.data} can be read")
-    grid = preview_grid(photos, given.preset, given.size, seed=given.seed)
+    grid = preview_grid(photos, augmentation, given.size, seed=given.seed)
     out = Path(given.out)
     write_whole(out, cv2.imencode(".png", grid[:, :, ::-1])[1].tobytes())
     _print(
         given,
-        {"grid": str(out), "photos": len(photos)},
-        f"{out}: {len(photos)} photos, the original on the left",
+        {
+            "grid": str(out),
+            "photos": len(photos),
+            "preset": given.preset,
+            "description": description,
+            "clean_share": augmentation.clean,
+        },
+        f"{out}: {len(photos)} photos, the original on the left\n"
+        f"{given.preset}: {description} Clean share {augmentation.clean:.4g}",
     )
     return 0

@@ -7,10 +7,12 @@ middle trains one side against a frozen other.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
@@ -26,24 +28,44 @@ class Trained:
     Args:
         blocks: Names of the blocks that train, bottom first.
         of_blocks: Count of all blocks.
+        layers: All layers.
+        trainable_layers: Those of the blocks that train.
         parameters: All weights of the model, BatchNorm's moving statistics included.
         trainable_parameters: Those the optimizer changes.
+        compute: Multiply-adds of a forward pass, a photo of the model's size.
+        trainable_compute: Those of the blocks that train.
     """
 
     blocks: tuple[str, ...]
     of_blocks: int
+    layers: int
+    trainable_layers: int
     parameters: int
     trainable_parameters: int
+    compute: int
+    trainable_compute: int
 
     def describe(self, phase: Phase) -> str:
         """Return one line for people: what the phase trains, and how."""
-        share = self.trainable_parameters / self.parameters
         return (
             f"phase {phase.name!r}: {phase.epochs} epochs, {len(self.blocks)} of "
             f"{self.of_blocks} blocks train ({self.trainable_parameters:,} of "
-            f"{self.parameters:,} parameters, {share:.0%}), BatchNorm {phase.batchnorm}, "
-            f"lr {phase.lr:g} {phase.schedule}, {phase.optimizer}, augmentation {phase.augment}"
+            f"{self.parameters:,} parameters, {self.trainable_parameters / self.parameters:.0%}; "
+            f"{self.trainable_layers / self.layers:.0%} of layers, "
+            f"{self.trainable_compute / self.compute:.0%} of compute), BatchNorm "
+            f"{phase.batchnorm}, lr {phase.lr:g} {phase.schedule}, {phase.optimizer}, "
+            f"augmentation {phase.augment}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What a block comes to, in each of the counts of ``Phase.share_by``."""
+
+    layers: int
+    parameters: int
+    compute: int
+    blocks: int = 1
 
 
 class Freezer:
@@ -59,6 +81,15 @@ class Freezer:
 
     def __init__(self, model: keras.Model):
         self.model = model
+        self._blocks = blocks(model)
+        self._sizes = {
+            name: _Block(
+                layers=len(members),
+                parameters=sum(layer.count_params() for layer in members),
+                compute=sum(map(multiply_adds, members)),
+            )
+            for name, members in self._blocks.items()
+        }
         self._rates = {
             layer.name: layer.rate for layer in model.layers if isinstance(layer, layers.Dropout)
         }
@@ -73,14 +104,13 @@ class Freezer:
         >>> freezer.apply(Phase("top", 1, 1e-3, trains=0.4)).blocks
         ('block2b', 'top', 'head')
         """
-        found = blocks(self.model)
-        names = list(found)
-        upper = set(names[names.index("head") - self._count(phase, len(names) - 1) :])
-        for name, members in found.items():
+        names = list(self._blocks)
+        upper = set(names[names.index("head") - self._count(phase) :])
+        for name, members in self._blocks.items():
             for layer in members:
                 trains = name in upper
                 if isinstance(layer, layers.BatchNormalization):
-                    layer.trainable = trains and phase.batchnorm == "trained"
+                    _set_norm(layer, phase.batchnorm if trains else "frozen")
                 else:
                     layer.trainable = trains
                 if layer.name in self._rates:
@@ -89,19 +119,31 @@ class Freezer:
         return Trained(
             blocks=tuple(name for name in names if name in upper),
             of_blocks=len(names),
+            layers=self._total("layers", names),
+            trainable_layers=self._total("layers", upper),
             parameters=self.model.count_params(),
             trainable_parameters=sum(math.prod(weight.shape) for weight in weights),
+            compute=self._total("compute", names),
+            trainable_compute=self._total("compute", upper),
         )
 
-    @staticmethod
-    def _count(phase: Phase, below_head: int) -> int:
+    def _total(self, what: str, names: Any) -> int:
+        return sum(getattr(self._sizes[name], what) for name in names)
+
+    def _count(self, phase: Phase) -> int:
         """Blocks below the head that train; a share above 0 trains one at least."""
-        if phase.trains == "head":
-            return 0
+        below = [name for name in self._blocks if name != "head"]
         if phase.trains == "all":
-            return below_head
-        share = float(phase.trains)
-        return min(below_head, max(1, round(share * below_head))) if share else 0
+            return len(below)
+        if phase.head_only:
+            return 0
+        wanted = float(phase.trains) * self._total(phase.share_by, below)
+        counts = range(1, len(below) + 1)
+        return min(
+            counts,
+            # Between two equally near cuts, the smaller.
+            key=lambda count: abs(self._total(phase.share_by, below[-count:]) - wanted),
+        )
 
     @contextmanager
     def as_built(self) -> Iterator[None]:
@@ -116,3 +158,34 @@ class Freezer:
     def _set_rates(self, rates: Mapping[str, float]) -> None:
         for name, rate in rates.items():
             self.model.get_layer(name).rate = rate
+
+
+def _set_norm(layer: Any, policy: str) -> None:
+    """Apply a BatchNorm policy of ``Phase.batchnorm`` to one layer."""
+    layer.trainable = policy != "frozen"
+    # Keras ties gamma and beta to the batch statistics: a layer that trains normalises by the
+    # batch. "affine" trains them on the moving statistics, so it must not hear of training.
+    vars(layer).pop("call", None)
+    if policy == "affine":
+        inference = functools.partial(type(layer).call, layer)
+        vars(layer)["call"] = lambda inputs, training=None, mask=None: inference(
+            inputs, training=False, mask=mask
+        )
+
+
+def multiply_adds(layer: Any) -> int:
+    """Return a layer's multiply-adds in a forward pass of one photo; convolutions and dense
+    layers count, the rest is small beside them.
+
+    >>> photos = keras.Input((8, 8, 3))
+    >>> layer = layers.Conv2D(4, 3, padding="same")
+    >>> _ = layer(photos)
+    >>> multiply_adds(layer) == 8 * 8 * 4 * 3 * 3 * 3
+    True
+    """
+    places = math.prod(layer.output.shape[1:-1])
+    if isinstance(layer, layers.SeparableConv2D):
+        return places * sum(math.prod(weight.shape) for weight in layer.weights[:2])
+    if isinstance(layer, layers.DepthwiseConv2D | layers.Conv2D | layers.Dense):
+        return places * math.prod(layer.kernel.shape)
+    return 0

@@ -25,13 +25,17 @@ log = logging.getLogger("carlib")
 Forward = Callable[[np.ndarray], Any]
 
 
-def make_forward(model: keras.Model) -> Forward:
-    """Return the model's prediction as a traced function of uint8 photos (B, S, S, 3).
+def make_forward(model: keras.Model, dtype: str = "uint8") -> Forward:
+    """Return the model's prediction as a traced function of its input, (B, S, S, 3) for photos.
 
     Traced once: the batch size stays open, so a smaller last batch costs no second trace.
+
+    Args:
+        model: With one input.
+        dtype: Of what it is given. Defaults to "uint8", a loader's photos.
     """
     shape = (None, *model.input_shape[1:])
-    signature = [tf.TensorSpec(shape, tf.uint8)]
+    signature = [tf.TensorSpec(shape, dtype)]
     return tf.function(lambda photos: model(photos, training=False), input_signature=signature)
 
 

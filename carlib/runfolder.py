@@ -77,6 +77,11 @@ class RunFolder:
         return self.root / "left-out.csv"
 
     @property
+    def features(self) -> Path:
+        """Cached features of the phase under way; gone once it is done."""
+        return self.root / "features"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

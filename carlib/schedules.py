@@ -1,24 +1,29 @@
-"""Optimizers and learning-rate schedules by name, of Keras' own parts."""
+"""Optimizers and learning-rate schedules by name, of Keras' own parts; patience that resumes."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras.optimizers import schedules
 
-from carlib.errors import look_up
+from carlib.errors import UsageError, look_up
 from carlib.spec import Phase
 
+NOT_DECAYED = ["bias", "gamma", "beta"]
 
-def _constant(phase: Phase, steps: int, warmup: int) -> Any:
+
+def _constant(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
     if not warmup:
         return phase.lr
     # Straight up to lr, and there it stays.
     return schedules.PolynomialDecay(phase.lr / (warmup + 1), warmup, end_learning_rate=phase.lr)
 
 
-def _cosine(phase: Phase, steps: int, warmup: int) -> Any:
+def _cosine(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
     """Cosine to 0 over the phase (Loshchilov and Hutter 2017, SGDR, without restarts)."""
     if not warmup:
         return schedules.CosineDecay(phase.lr, steps)
@@ -30,19 +35,83 @@ def _cosine(phase: Phase, steps: int, warmup: int) -> Any:
     )
 
 
+def _step(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
+    every = round(phase.every * epoch) or -(-steps // 3)
+    return _WarmUp(schedules.ExponentialDecay(phase.lr, every, phase.decay, staircase=True), warmup)
+
+
+def _plateau(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
+    return _Scaled(_constant(phase, steps, epoch, warmup))
+
+
+class _WarmUp(schedules.LearningRateSchedule):
+    """Another schedule, its first steps on a straight line from near 0 to the schedule itself."""
+
+    def __init__(self, schedule: Any, steps: int):
+        super().__init__()
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step: Any) -> Any:
+        rise = (keras.ops.cast(step, "float32") + 1) / (self.steps + 1)
+        return self.schedule(step) * keras.ops.minimum(rise, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self.schedule, "steps": self.steps}
+
+
+class _Scaled(schedules.LearningRateSchedule):
+    """Another schedule, or a number, times a factor that the run changes."""
+
+    def __init__(self, schedule: Any):
+        super().__init__()
+        self.schedule = schedule
+        self.scale = keras.Variable(1.0, trainable=False, name="scale")
+
+    def __call__(self, step: Any) -> Any:
+        lr = self.schedule(step) if callable(self.schedule) else self.schedule
+        return lr * keras.ops.convert_to_tensor(self.scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self.schedule}
+
+
+def _options(phase: Phase) -> dict[str, Any]:
+    """What all optimizers have in common."""
+    options: dict[str, Any] = {"global_clipnorm": phase.clip} if phase.clip else {}
+    if phase.ema:
+        # The average is kept beside the weights: Keras must never write it over them.
+        options |= {"use_ema": True, "ema_momentum": phase.ema, "ema_overwrite_frequency": None}
+    return options
+
+
+def _adam(lr: Any, phase: Phase) -> keras.optimizers.Optimizer:
+    if phase.weight_decay:
+        raise UsageError(
+            f"phase {phase.name!r}: adam takes no weight_decay; use optimizer = 'adamw', or "
+            "weight_decay = 0"
+        )
+    return keras.optimizers.Adam(lr, **_options(phase))
+
+
 def _adamw(lr: Any, phase: Phase) -> keras.optimizers.Optimizer:
-    optimizer = keras.optimizers.AdamW(lr, weight_decay=phase.weight_decay)
+    optimizer = keras.optimizers.AdamW(lr, weight_decay=phase.weight_decay, **_options(phase))
     # Decaying biases and norms pulls them to 0 for nothing (He et al. 2019, Bag of Tricks).
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return optimizer
 
 
-SCHEDULES = {"constant": _constant, "cosine": _cosine}
-OPTIMIZERS = {
-    "adam": lambda lr, phase: keras.optimizers.Adam(lr),
-    "adamw": _adamw,
-    "sgd": lambda lr, phase: keras.optimizers.SGD(lr, momentum=0.9, nesterov=True),
-}
+def _sgd(lr: Any, phase: Phase) -> keras.optimizers.Optimizer:
+    decay = phase.weight_decay or None
+    optimizer = keras.optimizers.SGD(
+        lr, phase.momentum, nesterov=phase.momentum > 0, weight_decay=decay, **_options(phase)
+    )
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    return optimizer
+
+
+SCHEDULES = {"constant": _constant, "cosine": _cosine, "step": _step, "plateau": _plateau}
+OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
 
 
 def make_schedule(phase: Phase, steps_per_epoch: int) -> Any:
@@ -60,20 +129,86 @@ def make_schedule(phase: Phase, steps_per_epoch: int) -> Any:
     0.05
     """
     make = look_up(SCHEDULES, phase.schedule, "schedule")
-    return make(phase, phase.epochs * steps_per_epoch, round(phase.warmup * steps_per_epoch))
+    warmup = round(phase.warmup * steps_per_epoch)
+    return make(phase, phase.epochs * steps_per_epoch, steps_per_epoch, warmup)
 
 
-def make_optimizer(phase: Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def make_optimizer(phase: Phase, schedule: Any) -> keras.optimizers.Optimizer:
     """Return a new optimizer for a phase, not built.
 
+    Args:
+        phase: Its optimizer, momentum, weight decay and moving average.
+        schedule: Of ``make_schedule``.
+
     Raises:
-        UsageError: Unknown optimizer or schedule.
+        UsageError: Unknown optimizer, or a weight decay that it does not have.
+
+    >>> phase = Phase("p", 2, 0.1, optimizer="sgd")
+    >>> make_optimizer(phase, make_schedule(phase, 10)).momentum
+    0.9
     """
-    make = look_up(OPTIMIZERS, phase.optimizer, "optimizer")
-    return make(make_schedule(phase, steps_per_epoch), phase)
+    return look_up(OPTIMIZERS, phase.optimizer, "optimizer")(schedule, phase)
 
 
-def lr_at(phase: Phase, steps_per_epoch: int, step: int) -> float:
-    """Return the learning rate of a step of the phase, counted from 0."""
-    schedule = make_schedule(phase, steps_per_epoch)
+def lr_of(schedule: Any, step: int) -> float:
+    """Return the learning rate of a step, counted from 0, by what ``make_schedule`` gave."""
     return float(schedule(step)) if callable(schedule) else float(schedule)
+
+
+@dataclass(slots=True)
+class Patience:
+    """What a phase remembers of its validation: when "plateau" cuts, when the phase ends.
+
+    Keras' ReduceLROnPlateau and EarlyStopping forget all of it at every ``fit``; this belongs
+    to the run and lies in its checkpoints.
+
+    Args:
+        best: Best value of the monitored metric in this phase; None before the first.
+        since_best: Epochs after it.
+        since_cut: Epochs after it or after the last cut, whichever was later.
+        scale: Factor on the learning rate, the product of all cuts.
+
+    >>> phase = Phase("p", 9, 0.1, schedule="plateau", patience=2, decay=0.5, early_stop=3)
+    >>> patience = Patience()
+    >>> [patience.take(phase, value, higher=True) for value in (0.3, 0.2, 0.3, 0.1)]
+    [False, False, False, True]
+    >>> patience.scale
+    0.5
+    """
+
+    best: float | None = None
+    since_best: int = 0
+    since_cut: int = 0
+    scale: float = 1.0
+
+    def take(self, phase: Phase, value: float, *, higher: bool) -> bool:
+        """Take in an epoch's value; return whether the phase must end.
+
+        Args:
+            phase: Its schedule, patience, decay and early_stop.
+            value: Of the monitored metric, on validation.
+            higher: Whether more is better.
+        """
+        if self.best is None or (value > self.best if higher else value < self.best):
+            self.best, self.since_best, self.since_cut = value, 0, 0
+            return False
+        self.since_best += 1
+        self.since_cut += 1
+        if phase.schedule == "plateau" and self.since_cut >= phase.patience:
+            self.scale *= phase.decay
+            self.since_cut = 0
+        return 0 < phase.early_stop <= self.since_best
+
+    def apply(self, schedule: Any) -> None:
+        """Bring the scale into a schedule of ``make_schedule``; only "plateau" has a use for it."""
+        if isinstance(schedule, _Scaled):
+            schedule.scale.assign(self.scale)
+
+    def get(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Patience:
+        """Return what ``get`` gave."""
+        return cls(**state)

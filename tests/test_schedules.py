@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import keras
@@ -9,7 +10,7 @@ import pytest
 
 from carlib.errors import UsageError
 from carlib.models.build import build_model
-from carlib.schedules import OPTIMIZERS, SCHEDULES, lr_at, make_optimizer
+from carlib.schedules import OPTIMIZERS, SCHEDULES, Patience, lr_of, make_optimizer, make_schedule
 from carlib.spec import ModelSpec, Phase
 
 
@@ -25,19 +26,24 @@ def cosine(step, steps, lr=0.2):
         ("constant", 0.5, {0: 0.2 / 6, 2: 0.2 / 6 + 0.4 * (0.2 - 0.2 / 6), 5: 0.2, 39: 0.2}),
         ("cosine", 0, {0: 0.2, 10: cosine(10, 40), 20: 0.1, 39: cosine(39, 40), 40: 0.0}),
         ("cosine", 1, {0: 0.2 / 11, 10: 0.2, 25: cosine(15, 30), 40: 0.0}),
+        # cut to a tenth after each third of 40 steps, rounded up
+        ("step", 0, {0: 0.2, 13: 0.2, 14: 0.02, 27: 0.02, 28: 0.002}),
+        ("step", 0.5, {0: 0.2 / 6, 5: 0.2, 13: 0.2, 14: 0.02}),
+        ("plateau", 0, {0: 0.2, 39: 0.2}),
+        ("plateau", 0.5, {0: 0.2 / 6, 5: 0.2, 39: 0.2}),
     ],
 )
 def test_schedule_follows_its_formula(schedule, warmup, wanted):
     phase = Phase("p", epochs=4, lr=0.2, schedule=schedule, warmup=warmup)
     for step, lr in wanted.items():
-        assert lr_at(phase, 10, step) == pytest.approx(lr, abs=1e-6), step
+        assert lr_of(make_schedule(phase, 10), step) == pytest.approx(lr, abs=1e-6), step
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0, 1, 4])
 def test_no_schedule_leaves_0_to_lr(schedule, warmup):
     phase = Phase("p", epochs=4, lr=0.2, schedule=schedule, warmup=warmup)
-    rates = [lr_at(phase, 3, step) for step in range(12)]
+    rates = [lr_of(make_schedule(phase, 3), step) for step in range(12)]
     assert 0 < rates[0] <= 0.2 + 1e-7
     assert all(0 <= rate <= 0.2 + 1e-7 for rate in rates)
 
@@ -45,14 +51,17 @@ def test_no_schedule_leaves_0_to_lr(schedule, warmup):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_is_new_each_time_and_follows_the_schedule(name):
     phase = Phase("p", epochs=2, lr=0.2, schedule="cosine", optimizer=name)
-    first, second = make_optimizer(phase, 5), make_optimizer(phase, 5)
+    schedule = make_schedule(phase, 5)
+    first, second = make_optimizer(phase, schedule), make_optimizer(phase, schedule)
     assert first is not second
     assert float(first.learning_rate) == pytest.approx(0.2)
 
 
-def test_weight_decay_spares_biases_and_norms():
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_weight_decay_spares_biases_and_norms(name):
     model = build_model(ModelSpec("tiny", 32), 3)
-    optimizer = make_optimizer(Phase("p", 1, 1e-3, weight_decay=0.1), 5)
+    optimizer = make_optimizer(Phase("p", 1, 1e-3, weight_decay=0.1, optimizer=name), 1e-3)
+    assert optimizer.weight_decay == 0.1
     optimizer.build(model.trainable_variables)
     spared = {
         variable.path
@@ -72,8 +81,93 @@ def test_weight_decay_spares_biases_and_norms():
     [
         ({"schedule": "cosinus"}, "unknown schedule 'cosinus'; did you mean 'cosine'"),
         ({"optimizer": "adan"}, "unknown optimizer 'adan'; did you mean 'adam'"),
+        (
+            {"optimizer": "adam", "weight_decay": 0.1},
+            "phase 'p': adam takes no weight_decay; use optimizer = 'adamw'",
+        ),
     ],
 )
-def test_unknown_names(changes, message):
+def test_what_is_refused(changes, message):
+    phase = Phase("p", 1, 1e-3, **changes)
     with pytest.raises(UsageError, match=message):
-        make_optimizer(Phase("p", 1, 1e-3, **changes), 5)
+        make_optimizer(phase, make_schedule(phase, 5))
+
+
+@pytest.mark.parametrize("every", [0.5, 1, 2])
+def test_step_cuts_every_so_many_epochs(every):
+    phase = Phase("p", 4, 0.5, schedule="step", every=every, decay=0.5)
+    schedule = make_schedule(phase, 10)
+    rates = [lr_of(schedule, step) for step in range(40)]
+    wanted = [0.5 * 0.5 ** (step // round(10 * every)) for step in range(40)]
+    assert rates == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("ema", [0, 0.9])
+def test_the_average_follows_the_weights_and_never_overwrites_them(name, ema):
+    phase = Phase("p", 1, 0.5, optimizer=name, ema=ema)
+    optimizer = make_optimizer(phase, make_schedule(phase, 5))
+    variable = keras.Variable(1.0, name="w")
+    optimizer.build([variable])
+    average = None
+    for _ in range(3):
+        optimizer.apply([keras.ops.convert_to_tensor(1.0)], [variable])
+        # It begins with the weights after the first step.
+        past = float(variable) if average is None else average
+        average = ema * past + (1 - ema) * float(variable)
+    assert optimizer.use_ema is bool(ema)
+    before = float(variable)
+    optimizer.finalize_variable_values([variable])
+    assert float(variable) == pytest.approx(average if ema else before, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("clip", "factor"), [(0, 1), (1, 0.1), (5, 0.5), (20, 1)])
+def test_gradients_are_clipped_by_their_global_norm(name, clip, factor):
+    """Of (6, 8), which has norm 10."""
+    optimizer = make_optimizer(Phase("p", 1, 0.5, optimizer=name, clip=clip), 0.5)
+    gradients = [keras.ops.convert_to_tensor(value) for value in (6.0, 8.0)]
+    found = [float(value) for value in optimizer._clip_gradients(gradients)]
+    assert found == pytest.approx([6 * factor, 8 * factor])
+
+
+# (values told, scale after each, whether the phase ends after each)
+COURSES = [
+    ({}, [0.1, 0.2, 0.2, 0.1], [1, 1, 1, 1], [False] * 4),
+    ({"schedule": "plateau"}, [0.2, 0.2, 0.1, 0.3, 0.3, 0.3], [1, 1, 0.5, 0.5, 0.5, 0.25], None),
+    # After a cut the count begins again.
+    ({"schedule": "plateau"}, [0.2, 0.1, 0.1, 0.1, 0.1], [1, 1, 0.5, 0.5, 0.25], None),
+    ({"early_stop": 2}, [0.3, 0.2, 0.3], [1, 1, 1], [False, False, True]),
+    ({"early_stop": 2}, [0.3, 0.2, 0.4, 0.4], [1] * 4, [False] * 4),
+    (
+        {"schedule": "plateau", "early_stop": 3},
+        [0.3, 0.1, 0.1, 0.1],
+        [1, 1, 0.5, 0.5],
+        [False, False, False, True],
+    ),
+]
+
+
+@pytest.mark.parametrize("higher", [True, False])
+@pytest.mark.parametrize("cut", [None, 1, 2, 3])
+@pytest.mark.parametrize(("options", "values", "scales", "ends"), COURSES)
+def test_patience(options, values, scales, ends, higher, cut):
+    """Cut anywhere and taken up from its state, it does the same."""
+    phase = Phase("p", 9, 0.1, patience=2, decay=0.5, **options)
+    patience, found = Patience(), []
+    for number, value in enumerate(values):
+        if number == cut:
+            patience = Patience.of(json.loads(json.dumps(patience.get())))
+        ended = patience.take(phase, value if higher else -value, higher=higher)
+        found.append((patience.scale, ended))
+    assert [scale for scale, _ in found] == scales
+    assert [ended for _, ended in found] == (ends or [False] * len(values))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_only_plateau_is_scaled(name):
+    phase = Phase("p", 4, 0.5, schedule=name)
+    schedule = make_schedule(phase, 10)
+    before = lr_of(schedule, 3)
+    Patience(scale=0.5).apply(schedule)
+    assert lr_of(schedule, 3) == pytest.approx(before * (0.5 if name == "plateau" else 1))

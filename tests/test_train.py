@@ -83,15 +83,31 @@ def test_a_cut_and_resumed_run_equals_the_uncut_one(tmp_path, catalog, recipe, u
     "settings",
     [
         ["phases.*.optimizer=sgd"],
-        ["phases.*.optimizer=adam", "phases.*.schedule=constant"],
+        ["phases.*.optimizer=adam", "phases.*.schedule=constant", "phases.*.weight_decay=0"],
         ["model.dtype=mixed_float16"],
         ["monitor=loss", "phases.all.trains=0.5", "phases.all.batchnorm=frozen"],
+        ["phases.all.trains=0.3", "phases.all.share_by=compute", "phases.all.batchnorm=affine"],
+        ["phases.*.schedule=step", "phases.all.every=0.5", "phases.all.warmup=1"],
+        ["phases.all.schedule=plateau", "phases.all.patience=1", "phases.all.epochs=4"],
+        ["phases.*.ema=0.9"],
+        ["phases.*.ema=0.9", "model.dtype=mixed_float16"],
+        ["phases.all.early_stop=1", "phases.all.epochs=6", "phases.all.lr=1"],
+        ["phases.all.restore_best=true", "phases.all.lr=1", "phases.*.ema=0.5"],
+        ["phases.head.views=2", "phases.head.epochs=3"],
+        ["phases.head.views=1", "phases.head.epochs=3", "model.dtype=mixed_float16"],
+        ["linear_probe=3", "phases.all.size=48"],
+        ["phases.*.mixup=0.4", "phases.*.cutmix=1", "phases.*.erasing=0.5"],
+        ["phases.*.clean_share=0.5", "class_weights=balanced", "monitor=AUC"],
+        ["folds=4", "fold=3", "monitor=macro_f1"],
+        ["validation_share=0"],
     ],
     ids=" ".join,
 )
-def test_every_kind_of_state_survives_a_cut(tmp_path, catalog, recipe, uncut, settings):
+@pytest.mark.parametrize("cuts", [(5,), (2, 5)], ids=str)
+def test_every_kind_of_state_survives_a_cut(tmp_path, catalog, recipe, uncut, settings, cuts):
     changed = with_settings(recipe, settings)
-    train_model(changed, catalog, tmp_path / "run", session=Session(stop_after=5))
+    for steps in cuts:
+        train_model(changed, catalog, tmp_path / "run", session=Session(stop_after=steps))
     train_model(changed, catalog, tmp_path / "run")
     assert final(tmp_path / "run") == final(uncut(recipe, settings)[0])
 
@@ -149,16 +165,17 @@ def test_a_damaged_newest_checkpoint_that_was_the_best_is_survived(
 ):
     """Each epoch is the best so far; the run is killed after one, and its checkpoint is damaged."""
 
-    def improving(self):
+    def improving(self, stage, validator):
         number = len(self.ledger.history) + 1
-        return {"val_loss": 1 / number, "val_accuracy": number / 10}
+        others = {"val_macro_f1": 0.5, "val_log_loss": 0.5}
+        return {"val_loss": 1 / number, "val_accuracy": number / 10, **others}
 
     class Kill(keras.callbacks.Callback):
         def on_epoch_begin(self, number, logs=None):
             if len(read_table(tmp_path / "cut/history.csv")) == epoch - 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop._Training, "_validate", improving)
+    monkeypatch.setattr(loop.Training, "_validate", improving)
     train_model(recipe, catalog, tmp_path / "uncut")
     with pytest.raises(KeyboardInterrupt):
         train_model(recipe, catalog, tmp_path / "cut", callbacks=[Kill()])
@@ -285,13 +302,13 @@ class Clock(keras.callbacks.Callback):
 def test_the_clock_leaves_room_for_validation(tmp_path, catalog, recipe, monkeypatch):
     """The second epoch's training fits the limit, its validation does not."""
     clock = Clock(first=10, step=10, validation=100)
-    validate = loop._Training._validate
+    validate = loop.Training._validate
 
-    def slow(self):
+    def slow(self, stage, validator):
         clock.now += clock.validation
-        return validate(self)
+        return validate(self, stage, validator)
 
-    monkeypatch.setattr(loop._Training, "_validate", slow)
+    monkeypatch.setattr(loop.Training, "_validate", slow)
     session = clock.session(30 + 100 + 30 + 120)
     outcome = train_model(recipe, catalog, tmp_path, session=session, callbacks=[clock])
     assert (outcome.done, outcome.why) == (False, "the clock")
@@ -347,7 +364,9 @@ def test_the_run_folder(recipe, catalog, uncut):
     assert sum(card["prior"]) == pytest.approx(1)
     result = read_json(out / "result.json")
     assert result["done"]
-    assert result["photos"] == {"training": 48, "validation": 12, "left_out": 0}
+    assert result["photos"] == {"training": 48, "validation": 12, "left_out": 0, "external": 0}
+    assert [part["ended"] for part in result["phases"]] == ["all epochs", "all epochs"]
+    assert (result["monitor"], result["monitor_higher"]) == ("accuracy", True)
     assert [part["trainable_blocks"] for part in result["phases"]] == [1, 6]
     best = max(history, key=lambda row: row["val_accuracy"])
     assert result["best"]["epoch"] == best["epoch"]
@@ -423,7 +442,8 @@ def test_callbacks_hear_one_train_begin_a_phase(tmp_path, catalog, recipe):
             heard.append("end")
 
     train_model(recipe, catalog, tmp_path / "run", callbacks=[Ear()])
-    logs = ["accuracy", "loss", "lr", "val_accuracy", "val_loss"]
+    logs = ["accuracy", "loss", "lr", "lr_start"]
+    logs += ["val_accuracy", "val_log_loss", "val_loss", "val_macro_f1"]
     epoch = [0, 1, 2, logs]
     assert heard == ["begin", *epoch, "end", "begin", *epoch, *epoch, "end"]
 
@@ -470,6 +490,7 @@ def names_unknown(setting, message):
         names_unknown("phases.head.schedule=cosin", "unknown schedule 'cosin'; did you mean"),
         names_unknown("phases.head.optimizer=adamv", "unknown optimizer 'adamv'; did you mean"),
         names_unknown("phases.all.augment=ligt", "unknown preset 'ligt'; did you mean 'light'"),
+        names_unknown("monitor=acuracy", "unknown monitor 'acuracy'; did you mean 'accuracy'"),
     ],
 )
 def test_unknown_names_are_refused_before_anything_is_written(
@@ -550,3 +571,158 @@ def test_a_full_disk_at_the_save_leaves_the_chain_whole(tmp_path, catalog, recip
         train_model(recipe, catalog, out)
     assert find_checkpoint(out / "chain") == before
     assert not list(out.rglob("*.aside*"))
+
+
+def course(out, name):
+    return [row[name] for row in read_table(out / "history.csv")]
+
+
+def test_plateau_cuts_the_lr_of_the_epochs_after(tmp_path, catalog, recipe, monkeypatch):
+    """Validation accuracy as told; patience 1, halved at each epoch that is no better."""
+    told = iter([0.5, 0.6, 0.6, 0.7, 0.1])
+
+    def validate(self, stage, validator):
+        value = next(told)
+        return dict.fromkeys(("val_loss", "val_accuracy", "val_macro_f1", "val_log_loss"), value)
+
+    monkeypatch.setattr(loop.Training, "_validate", validate)
+    monkeypatch.setattr("carlib.train.loop.prove_best", lambda *_: None)
+    settings = ["schedule=plateau", "patience=1", "decay=0.5", "epochs=5", "warmup=0", "lr=0.25"]
+    alone = dataclasses.replace(recipe, phases=recipe.phases[1:])
+    changed = with_settings(alone, [f"phases.all.{setting}" for setting in settings])
+    train_model(changed, catalog, tmp_path / "run")
+    assert course(tmp_path / "run", "lr") == [0.25, 0.25, 0.25, 0.125, 0.125]
+
+
+@pytest.mark.parametrize("restore", [False, True])
+def test_early_stop_ends_the_phase_and_may_give_the_best_weights_back(
+    tmp_path, catalog, recipe, monkeypatch, restore
+):
+    told = iter([0.5, 0.9, 0.1, 0.2])
+
+    def validate(self, stage, validator):
+        value = next(told)
+        return dict.fromkeys(("val_loss", "val_accuracy", "val_macro_f1", "val_log_loss"), value)
+
+    monkeypatch.setattr(loop.Training, "_validate", validate)
+    monkeypatch.setattr("carlib.train.loop.prove_best", lambda *_: None)
+    settings = ["phases.all.early_stop=2", "phases.all.epochs=9", "phases.head.epochs=1"]
+    settings += [f"phases.all.restore_best={str(restore).lower()}"]
+    train_model(with_settings(recipe, settings), catalog, tmp_path / "run")
+    out = tmp_path / "run"
+    assert course(out, "phase") == ["head", "all", "all", "all"]
+    assert read_json(out / "result.json")["phases"][1]["ended"] == "early stop"
+    arrays, state = read_state(find_checkpoint(out / "chain"))
+    assert state["ledger"]["best"]["epoch"] == 2
+    best = keras.models.load_model(out / "best/model.keras")
+    kernel = best.get_layer("head_classes").kernel.numpy()
+    assert (kernel == arrays["model/head_classes/kernel"]).all() == restore
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_saved(tmp_path, catalog, recipe):
+    changed = with_settings(recipe, ["phases.*.ema=0.9", "phases.all.lr=0.02"])
+    outcome = train_model(changed, catalog, tmp_path / "run")
+    history = read_table(tmp_path / "run/history.csv")
+    # prove_best predicts validation with the saved model, opened anew.
+    assert outcome.accuracy == max(row["val_accuracy"] for row in history)
+    train_model(changed, catalog, tmp_path / "cut", session=Session(stop_after=7))
+    arrays, _ = read_state(find_checkpoint(tmp_path / "cut/chain"))
+    raw = arrays["model/head_classes/kernel"]
+    assert (raw != arrays["optimizer/head_classes_kernel_average"]).any()
+
+
+def test_cached_features_train_the_head_that_the_network_would(tmp_path, catalog, recipe):
+    """One view, no augmentation: the same photos in the same order, so the same head."""
+    plain = ["phases.head.augment=none", "phases.head.epochs=4"]
+    head = dataclasses.replace(recipe, phases=recipe.phases[:1])
+    train_model(with_settings(head, plain), catalog, tmp_path / "slow")
+    train_model(with_settings(head, [*plain, "phases.head.views=1"]), catalog, tmp_path / "fast")
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        slow, fast = course(tmp_path / "slow", name), course(tmp_path / "fast", name)
+        np.testing.assert_allclose(fast, slow, atol=1e-5)
+    arrays = [read_state(find_checkpoint(tmp_path / run / "chain"))[0] for run in ("slow", "fast")]
+    np.testing.assert_allclose(
+        *(each["model/head_classes/kernel"] for each in arrays), rtol=1e-4, atol=1e-5
+    )
+    result = read_json(tmp_path / "fast/result.json")
+    assert result["phases"][0]["feature_seconds"] > 0
+    assert not (tmp_path / "fast/features").exists()
+
+
+def test_features_are_kept_for_the_next_session_and_made_again_where_damaged(
+    tmp_path, catalog, recipe, uncut, monkeypatch, caplog
+):
+    from carlib.features import FeatureCache
+
+    made = []
+    compute = FeatureCache._compute
+
+    def counting(self, epoch, check):
+        made.append(epoch)
+        return compute(self, epoch, check)
+
+    monkeypatch.setattr(FeatureCache, "_compute", counting)
+    settings = ["phases.head.views=2", "phases.head.epochs=5"]
+    changed, out = with_settings(recipe, settings), tmp_path / "run"
+    train_model(changed, catalog, out, session=Session(stop_after=4))
+    assert made == [0, 0, 1]  # a view, validation, another view
+    train_model(changed, catalog, out, session=Session(stop_after=4))
+    assert made == [0, 0, 1]
+    for path in (out / "features").iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    train_model(changed, catalog, out)
+    assert len(made) == 6
+    assert "the features are made again" in caplog.text
+    assert final(out) == final(uncut(recipe, settings)[0])
+
+
+def test_the_clock_stops_in_the_middle_of_caching(tmp_path, catalog, recipe, monkeypatch):
+    """A batch of features takes 40 s: those of training are kept, validation's do not fit."""
+    now = [0.0]
+    from carlib.features import FeatureCache
+
+    view = FeatureCache.view
+
+    def slow(self, epoch, before_batch=lambda: None):
+        def before():
+            before_batch()
+            now[0] += 40
+
+        return view(self, epoch, before)
+
+    monkeypatch.setattr(FeatureCache, "view", slow)
+    session = Session(limit=60.0, clock=lambda: now[0], began=0.0)
+    changed = with_settings(recipe, ["phases.head.views=1"])
+    with pytest.raises(RunError, match=r"no step fits into this session.*raise --limit"):
+        train_model(changed, catalog, tmp_path / "run", session=session)
+    (kept,) = (tmp_path / "run/features").iterdir()
+    with np.load(kept) as features:
+        assert features["features"].shape == (48, 48)
+
+
+def test_without_validation_the_last_epoch_is_the_best(tmp_path, catalog, recipe):
+    outcome = train_model(with_settings(recipe, ["validation_share=0"]), catalog, tmp_path / "run")
+    assert outcome.done
+    assert outcome.accuracy is None
+    assert outcome.best["epoch"] == EPOCHS
+    result = read_json(tmp_path / "run/result.json")
+    assert result["photos"]["training"] == len(catalog)
+    assert result["photos"]["validation"] == 0
+    assert not RunFolder(tmp_path / "run").predictions("validation").exists()
+    assert course(tmp_path / "run", "val_loss") == [""] * EPOCHS
+
+
+def test_photos_of_another_size_train_the_same_network(tmp_path, catalog, recipe):
+    changed = with_settings(recipe, ["phases.all.size=48"])
+    train_model(changed, catalog, tmp_path / "run")
+    model, card = open_model(tmp_path / "run")
+    assert model.input_shape == (None, 32, 32, 3)
+    assert card["size"] == 32
+
+
+def test_warnings_come_while_training(tmp_path, catalog, recipe, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "watch", lambda rows, classes, photos: [f"Odd: {len(rows)}."])
+    train_model(recipe, catalog, tmp_path / "run")
+    printed = capsys.readouterr().err
+    assert printed.count("warning: Odd: 1.") == 1
+    assert "Odd: 2" not in printed  # each kind once

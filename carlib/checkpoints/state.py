@@ -8,7 +8,7 @@ leave it out, and a resumed run would draw other masks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -83,3 +83,21 @@ def set_state(
             )
     for name, variable in targets.items():
         variable.assign(state[name])
+
+
+def averaged(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the model's part of a state, moving averages in place of the weights they follow.
+
+    Where an optimizer keeps no averages (``use_ema`` off), it is the weights themselves.
+
+    >>> state = {"model/a/kernel": 1, "optimizer/a_kernel_average": 2, "model/a/bias": 3}
+    >>> averaged(state)
+    {'model/a/kernel': 2, 'model/a/bias': 3}
+    """
+    weights = {}
+    for key, value in state.items():
+        prefix, _, name = key.partition("/")
+        if prefix == "model":
+            average = f"optimizer/{name.replace('/', '_')}_average"
+            weights[key] = state.get(average, value)
+    return weights

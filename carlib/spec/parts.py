@@ -66,6 +66,9 @@ class ModelSpec:
         resize: How a photo becomes square: "stretch" (aspect is lost), "crop" (the
             middle), "pad" (black borders). Defaults to "stretch".
         dropout: Share of the pooled features dropped before the classifier. Defaults to 0.2.
+        drop_connect: Share of photos for which the deepest block with a skip connection is left
+            out in training, the others in proportion to their depth (Huang et al. 2016,
+            arxiv.org/abs/1603.09382). Defaults to 0.2, as EfficientNet has it.
         weights: "none", "imagenet", "noisy-student", or the path of a file.
         dtype: Keras dtype policy, "float32" or "mixed_float16".
 
@@ -80,6 +83,7 @@ class ModelSpec:
     size: int
     resize: str = "stretch"
     dropout: float = 0.2
+    drop_connect: float = 0.2
     weights: str = "none"
     dtype: str = "float32"
 
@@ -87,7 +91,8 @@ class ModelSpec:
         _text(self, "backbone", "weights")
         _number(self, "size", 16, 2048, whole=True)
         _one_of(self, "resize", RESIZES)
-        _number(self, "dropout", 0, 0.95, whole=False)
+        for name in ("dropout", "drop_connect"):
+            _number(self, name, 0, 0.95, whole=False)
         _one_of(self, "dtype", DTYPES)
 
 
@@ -114,6 +119,8 @@ class Phase:
         patience: Epochs without a better validation before "plateau" cuts. Defaults to 3.
         optimizer: Name in the optimizers table: "adam", "adamw" or "sgd".
         momentum: Of "sgd" (Nesterov's). Defaults to 0.9.
+        clip: Global norm that a step's gradients are scaled down to; 0 means never. Fine-tuning on
+            frozen BatchNorm may diverge without. Defaults to 0.
         weight_decay: Decoupled weight decay a step of "adamw" and "sgd", as Keras defines it;
             biases and norms are spared. Defaults to 0.
         batch_size: Photos a step. Defaults to 32.
@@ -156,6 +163,7 @@ class Phase:
     patience: int = 3
     optimizer: str = "adamw"
     momentum: float = 0.9
+    clip: float = 0.0
     weight_decay: float = 0.0
     batch_size: int = 32
     size: int = 0
@@ -184,6 +192,7 @@ class Phase:
         _number(self, "every", 0, 100_000, whole=False)
         _number(self, "patience", 1, 100_000, whole=True)
         _number(self, "momentum", 0, 0.9999, whole=False)
+        _number(self, "clip", 0, 1e6, whole=False)
         _number(self, "weight_decay", 0, 10, whole=False)
         _number(self, "batch_size", 1, 65_536, whole=True)
         if self.size != 0:

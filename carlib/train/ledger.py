@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,8 +18,18 @@ from carlib.runfolder import (
     write_table,
 )
 
-HISTORY = ("phase", "epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")
-HIGHER = {"accuracy": True, "loss": False}  # is a higher value of the metric better?
+HISTORY = (
+    "phase",
+    "epoch",
+    "lr_start",
+    "lr",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_macro_f1",
+    "val_log_loss",
+)
 
 
 @dataclass(slots=True)
@@ -30,18 +41,32 @@ class Ledger:
 
     Args:
         folder: Where the tables lie.
-        monitor: "accuracy" or "loss", of validation.
+        monitor: Name of the validation metric that makes an epoch the best one.
+        higher: Whether more of it is better.
+        validates: False: there is no validation, and the last epoch counts as the best.
         best: phase, epoch, value and checkpoint of the best epoch; None before the first.
         starts: Seconds from each phase's start to its first finished step.
+        features: Seconds that each phase spent on caching features.
+        ended: Why each finished phase ended.
     """
 
     folder: RunFolder
     monitor: str
+    higher: bool
+    validates: bool = True
     history: list[Row] = field(default_factory=list)
     timings: list[Row] = field(default_factory=list)
     sessions: list[Row] = field(default_factory=list)
     best: dict[str, Any] | None = None
     starts: dict[str, float] = field(default_factory=dict)
+    features: dict[str, float] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of history.csv."""
+        monitored = f"val_{self.monitor}"
+        return HISTORY if monitored in HISTORY else (*HISTORY, monitored)
 
     def get(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
@@ -51,6 +76,8 @@ class Ledger:
             "sessions": self.sessions,
             "best": self.best,
             "starts": self.starts,
+            "features": self.features,
+            "ended": self.ended,
         }
 
     def set(self, state: dict[str, Any], checkpoint: str) -> None:
@@ -58,19 +85,20 @@ class Ledger:
         self.history, self.timings = state["history"], state["timings"]
         # The folder knows of sessions that ended without a checkpoint.
         self.sessions = read_table(self.folder.sessions) or state["sessions"]
-        self.starts = state["starts"]
+        self.starts, self.features = state["starts"], state["features"]
+        self.ended = state["ended"]
         self.best = state["best"]
         if self.best and not self.best["checkpoint"]:
             self.best = {**self.best, "checkpoint": checkpoint}
 
     def is_best(self, row: Row) -> bool:
         """Say whether this epoch beats all before; the first of equals stays the best."""
-        value = row[f"val_{self.monitor}"]
-        if self.best is None:
+        if not self.validates or self.best is None:
             return True
-        return bool(
-            value > self.best["value"] if HIGHER[self.monitor] else value < self.best["value"]
-        )
+        value, best = row[f"val_{self.monitor}"], self.best["value"]
+        if math.isnan(best):  # a metric that is not defined for some predictions
+            return not math.isnan(value)
+        return bool(value > best if self.higher else value < best)
 
     def add_epoch(self, row: Row, timing: Row) -> None:
         """Take in a finished epoch. A new best one lies in the checkpoint that comes next."""
@@ -78,7 +106,7 @@ class Ledger:
             self.best = {
                 "phase": row["phase"],
                 "epoch": row["epoch"],
-                "value": row[f"val_{self.monitor}"],
+                "value": row[f"val_{self.monitor}"] if self.validates else None,
                 "checkpoint": "",
             }
         self.history.append(row)
@@ -92,7 +120,7 @@ class Ledger:
 
     def write(self) -> None:
         """Bring the tables in the run folder up to date."""
-        write_table(self.folder.history, self.history, HISTORY)
+        write_table(self.folder.history, self.history, self.columns)
         write_table(self.folder.timings, self.timings, TIMINGS)
         write_table(self.folder.sessions, self.sessions, SESSIONS)
 

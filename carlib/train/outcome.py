@@ -36,7 +36,8 @@ class Outcome:
         done: All phases are finished; False: stopped, to be resumed.
         why: "done", or what stopped it: "the clock" or "stop-after".
         best: Phase, epoch and value of the best epoch; None before the first.
-        accuracy: Of the best epoch's saved model on validation, once done.
+        accuracy: Of the best epoch's saved model on validation, once done; None also where
+            nothing was kept back for it.
     """
 
     run: Path
@@ -56,6 +57,7 @@ class Material:
         validation: Photos that never do.
         left_out: Photos that cannot be read.
         catalog_digest: Over both halves.
+        higher: Whether more of the recipe's monitored metric is better.
     """
 
     recipe: Recipe
@@ -63,6 +65,7 @@ class Material:
     validation: Catalog
     left_out: tuple[Fault, ...]
     catalog_digest: str
+    higher: bool
 
 
 def export_best(
@@ -106,13 +109,15 @@ def is_exported(folder: RunFolder, material: Material, best: Any) -> bool:
     return whole and said == [*digests, best["phase"], best["epoch"], best["value"]]
 
 
-def prove_best(folder: RunFolder, validator: Loader, ledger: Ledger) -> float:
+def prove_best(folder: RunFolder, validator: Loader | None, ledger: Ledger) -> float | None:
     """Predict validation with the saved model, opened by plain Keras; return its accuracy.
 
     The predictions are kept. A saved model that does not do what the trained one did is
-    named in a warning.
+    named in a warning. Without validation photos it is only opened.
     """
     model, card = open_model(folder.root)
+    if validator is None:
+        return None
     validation = validator.catalog
     predictions = Predictions(
         ids=validation.ids,
@@ -146,11 +151,17 @@ def write_result(
     phases = [
         {
             **dataclasses.asdict(phase),
-            "parameters": part.parameters,
-            "trainable_parameters": part.trainable_parameters,
             "blocks": part.of_blocks,
             "trainable_blocks": len(part.blocks),
+            "layers": part.layers,
+            "trainable_layers": part.trainable_layers,
+            "parameters": part.parameters,
+            "trainable_parameters": part.trainable_parameters,
+            "compute": part.compute,
+            "trainable_compute": part.trainable_compute,
             "start_seconds": ledger.starts.get(phase.name),
+            "feature_seconds": ledger.features.get(phase.name),
+            "ended": ledger.ended.get(phase.name, ""),
         }
         for phase, part in zip(material.recipe.phases, trained, strict=True)
     ]
@@ -160,6 +171,7 @@ def write_result(
         "catalog_digest": material.catalog_digest,
         "done": outcome.done,
         "monitor": material.recipe.monitor,
+        "monitor_higher": material.higher,
         "best": outcome.best,
         "validation_accuracy": outcome.accuracy,
         "classes": list(material.training.classes),
@@ -167,6 +179,7 @@ def write_result(
             "training": len(material.training),
             "validation": len(material.validation),
             "left_out": len(material.left_out),
+            "external": sum(map(bool, material.training.origins or ())),
         },
         "phases": phases,
         "versions": versions(),

@@ -7,8 +7,21 @@ from pathlib import Path
 from carlib.checkpoints import Checkpoint, adopt, find_checkpoint, read_state
 from carlib.checkpoints.disk import MANIFEST, verify
 from carlib.errors import RunError, UsageError
+from carlib.loader import View
+from carlib.metrics import is_higher_better
+from carlib.models.build import check_model
 from carlib.runfolder import RunFolder
+from carlib.schedules import make_optimizer, make_schedule
 from carlib.spec import Recipe, differences, from_dict
+
+
+def check_names(recipe: Recipe) -> None:
+    """Raise UsageError for a name in the recipe that no table has, before time is spent."""
+    check_model(recipe.model)
+    is_higher_better(recipe.monitor)
+    for phase in recipe.phases:
+        View.of(recipe.model, phase)
+        make_optimizer(phase, make_schedule(phase, 1))
 
 
 def find_start(

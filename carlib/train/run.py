@@ -1,0 +1,90 @@
+"""From a recipe and photos to a run: what is checked and split before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from carlib.audit import audit
+from carlib.catalog import Catalog, fold, split
+from carlib.errors import DataError, RunError, UsageError
+from carlib.files import only_one
+from carlib.loader import Workers
+from carlib.metrics import is_higher_better
+from carlib.runfolder import RunFolder
+from carlib.session import Session, detect_session
+from carlib.spec import Recipe
+from carlib.train.loop import Training
+from carlib.train.outcome import Material, Outcome
+from carlib.train.start import check_names, find_start
+
+
+def train_model(
+    recipe: Recipe,
+    catalog: Catalog,
+    out: Path | str,
+    *,
+    session: Session | None = None,
+    resume: str = "auto",
+    workers: Workers | None = None,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> Outcome:
+    """Train a recipe on labelled photos, or go on where an earlier session stopped.
+
+    Args:
+        recipe: What to train.
+        catalog: Labelled photos; the recipe's validation share is split off here. Photos
+            that cannot be read are left out and listed in left-out.csv.
+        out: The run folder.
+        session: Its clock says when to stop. Defaults to ``detect_session()``: on Kaggle and
+            in Colab it has their limit, elsewhere none.
+        resume: "auto" goes on with the run in ``out`` if there is one; "never" refuses to;
+            a path branches from that run, chain or checkpoint.
+        workers: Who loads photos. Defaults to a thread a core.
+        callbacks: Keras callbacks; ``on_train_begin`` comes once a phase and session, and their
+            ``model`` is the one that the phase trains (on cached features, the head alone).
+            What they remember themselves is not in the checkpoints.
+
+    Returns:
+        How it ended; ``done`` False when the clock stopped it: call again to go on.
+
+    Raises:
+        UsageError: A name in the recipe that is not known.
+        DataError: No labels, one class, a class with fewer than two usable photos.
+        RunError: The run folder is of another recipe or other photos, or another process
+            trains in it; out of memory; a loss that is not finite.
+    """
+    recipe = recipe.with_probe()
+    check_names(recipe)
+    if catalog.labels is None:
+        raise UsageError("training needs labels, and these photos have none")
+    folder = RunFolder(Path(out))
+    session = session or detect_session()
+    faults = audit(catalog)
+    usable = catalog.without(fault.id for fault in faults)
+    if not len(usable):
+        raise DataError(f"none of the {len(catalog)} photos can be read; {faults[0].reason}")
+    # Items depend on a photo's place: the same photos in another order must not be another run.
+    usable = usable.take(sorted(range(len(usable)), key=usable.ids.__getitem__))
+    if recipe.folds:
+        training, validation = fold(usable, recipe.folds, recipe.fold, recipe.seed)
+    else:
+        training, validation = split(usable, recipe.validation_share, recipe.seed)
+    higher = is_higher_better(recipe.monitor)
+    material = Material(recipe, training, validation, faults, usable.digest(), higher)
+    if recipe.determinism == "exact":
+        tf.config.experimental.enable_op_determinism()
+    run = Training(material, folder, session, workers or Workers(), callbacks)
+    with only_one(folder.root):
+        checkpoint = find_start(folder, recipe, material.catalog_digest, resume)
+        try:
+            return run.run(checkpoint)
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            first = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"out of memory ({first}): lower phases.*.batch_size or model.size; what was saved "
+                "is whole"
+            ) from error

@@ -1,0 +1,180 @@
+"""A phase made ready to train: frozen, compiled, with its batches, averages and patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from carlib.batches import pairs
+from carlib.checkpoints.state import get_state, set_state
+from carlib.features import FeatureCache, body_of, head_of
+from carlib.freeze import Freezer
+from carlib.loader import Loader, View, Workers
+from carlib.metrics import measure
+from carlib.models.build import resized
+from carlib.predict import Forward, make_forward, probabilities
+from carlib.runfolder import Row, RunFolder
+from carlib.schedules import Patience, make_optimizer, make_schedule
+from carlib.train.outcome import Material
+
+VALIDATION_BATCH = 64
+
+
+class Stage:
+    """One phase of one run, built anew by each session that comes to it.
+
+    Args:
+        model: The run's.
+        freezer: Of the model; the phase's freezing is applied here.
+        material: Recipe and photos.
+        number: Of the phase.
+        folder: Where cached features lie.
+        workers: Who loads photos.
+        weights: Of the classes, or None.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        freezer: Freezer,
+        material: Material,
+        number: int,
+        folder: RunFolder,
+        workers: Workers,
+        weights: Sequence[float] | None,
+    ):
+        recipe = material.recipe
+        self.model, self.phase, self.weights = model, recipe.phases[number], weights
+        self.recipe, self.classes = recipe, len(material.training.classes)
+        self.trained = freezer.apply(self.phase)
+        view = View.of(recipe.model, self.phase)
+        options: dict[str, Any] = {"seed": recipe.seed, "workers": workers}
+        self.loader = Loader(
+            material.training, view, batch_size=self.phase.batch_size, training=True, **options
+        )
+        self.caches: list[FeatureCache] = []
+        if self.phase.views:
+            plain = View(recipe.model.size, recipe.model.resize)
+            body = body_of(model)
+            for catalog, seen in ((material.training, view), (material.validation, plain)):
+                if len(catalog):
+                    loader = Loader(catalog, seen, batch_size=VALIDATION_BATCH, **options)
+                    what = f"caching features, {self.phase.name}"
+                    part = resized(body, seen.size), loader, material.catalog_digest, what
+                    self.caches.append(FeatureCache(folder.features, *part))
+        self.schedule = make_schedule(self.phase, self.loader.steps)
+        self.patience = Patience()
+        self.trainer = head_of(model) if self.phase.views else resized(model, view.size)
+        if self.phase.views:
+            self._head = make_forward(self.trainer, self.trainer.input.dtype)
+        self._compile()
+
+    def _compile(self) -> None:
+        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+        self.trainer.compile(
+            make_optimizer(self.phase, self.schedule), loss=self._loss(), metrics=[accuracy]
+        )
+        self.optimizer = self.trainer.optimizer  # mixed precision has wrapped it
+        # Built before the first step: otherwise the step is traced twice.
+        self.optimizer.build(self.trainer.trainable_variables)
+        self.trainer.make_train_function()
+        self.metrics = [self.trainer.metrics[0], accuracy]
+
+    def _loss(self) -> keras.losses.Loss:
+        return keras.losses.CategoricalCrossentropy(label_smoothing=self.recipe.label_smoothing)
+
+    def prepare(self, epoch: int, first: int, check: Callable[[], None]) -> None:
+        """Have the features that an epoch needs.
+
+        Args:
+            epoch: Of the phase.
+            first: Number of the phase's first epoch over the whole run.
+            check: Called before each batch that has to go through the network.
+        """
+        self.caches[0].view(first + epoch % self.phase.views, check)
+        for cache in self.caches[1:]:
+            cache.view(0, check)
+
+    def batches(self, epoch: int, first: int, start: int) -> Iterator[Any]:
+        """Yield what Keras' train function takes, from step ``start`` of an epoch.
+
+        Args:
+            epoch: Of the phase.
+            first: Number of the phase's first epoch over the whole run.
+            start: Step.
+        """
+        if not self.caches:
+            yield from pairs(self.loader, first + epoch, start, self.weights)
+            return
+        features = self.caches[0].view(first + epoch % self.phase.views)
+        order, size = self.loader.order(first + epoch), self.loader.batch_size
+        labels = np.array(self.loader.catalog.labels)
+        targets = np.eye(self.classes, dtype=np.float32)
+        weights = None if self.weights is None else np.array(self.weights, np.float32)
+        for step in range(start, self.loader.steps):
+            numbers = order[step * size : (step + 1) * size]
+            batch = features[numbers], targets[labels[numbers]]
+            yield batch if weights is None else (*batch, weights[labels[numbers]])
+
+    def validate(self, forward: Forward, validator: Loader) -> dict[str, float]:
+        """Return loss and metrics on the validation photos, never augmented, by val_<name>.
+
+        Args:
+            forward: Of the whole model.
+            validator: The validation photos.
+        """
+        if self.caches:
+            found = np.asarray(self._head(self.caches[1].view(0)), np.float32)
+        else:
+            found = probabilities(forward, validator, "validating")
+        labels = np.array(validator.catalog.labels)
+        truth = np.eye(self.classes, dtype=np.float32)[labels]
+        values = {"loss": float(self._loss()(truth, found))}
+        values.update(measure(truth, found, self.recipe.monitor))
+        return {f"val_{name}": value for name, value in values.items()}
+
+    def observe(self, row: Row, *, higher: bool) -> bool:
+        """Take in an epoch's validation; return whether the phase must end."""
+        monitored = f"val_{self.recipe.monitor}"
+        if monitored not in row:
+            return False
+        ends = self.patience.take(self.phase, row[monitored], higher=higher)
+        self.patience.apply(self.schedule)
+        return ends
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the model the moving average of its weights, where the phase has one."""
+        kept = [np.array(variable) for variable in self._averaging()]
+        self.settle()
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._averaging(), kept, strict=True):
+                variable.assign(value)
+
+    def settle(self) -> None:
+        """Leave the model with the moving average of its weights, where the phase has one."""
+        if variables := self._averaging():
+            self.optimizer.finalize_variable_values(variables)
+
+    def _averaging(self) -> list[Any]:
+        return list(self.trainer.trainable_variables) if self.phase.ema else []
+
+    def get_state(self, inside_epoch: bool) -> dict[str, np.ndarray]:
+        """Return model, optimizer and, inside an epoch, the metrics' counts."""
+        return get_state(self.model, self.optimizer, self.metrics if inside_epoch else ())
+
+    def set_state(self, arrays: dict[str, np.ndarray], inside_epoch: bool) -> None:
+        """Put back what ``get_state`` gave, and bring ``patience`` into the schedule."""
+        set_state(arrays, self.model, self.optimizer, self.metrics if inside_epoch else ())
+        self.patience.apply(self.schedule)
+
+    def remove_caches(self) -> None:
+        """Remove the features of a finished phase: no other has a use for them."""
+        for cache in self.caches:
+            cache.remove()
