@@ -110,12 +110,39 @@ def test_sample_and_its_zip_are_the_same_catalog(tmp_path, capsys):
     assert read_catalog(folder).digest() == read_catalog(zipped).digest()
 
 
-@pytest.mark.parametrize("preset", ["none", "light", "medium"])
-def test_augment_draws_a_grid(photos, tmp_path, preset):
+@pytest.mark.parametrize(
+    ("preset", "options", "share"),
+    [
+        ("none", [], 1),
+        ("light", [], 0),
+        ("medium", ["--clean-share", 0.3], 0.3),
+        ("heavy", ["--mixup", 0.4, "--cutmix", 1, "--clean-share", 0.1], 0.1),
+        ("cars", ["--erasing", 1], 0),
+        ("scratch", [], 0.225),
+    ],
+)
+def test_augment_draws_a_grid(photos, tmp_path, capsys, preset, options, share):
     out = tmp_path / "grid.png"
     arguments = ["augment", preset, "--data", photos, "--out", out, "--size", 64, "--photos", 3]
-    assert main([str(argument) for argument in arguments]) == 0
+    arguments = [str(argument) for argument in arguments + options]
+    assert main([*arguments, "--json"]) == 0
     assert cv2.imread(str(out)).shape == (3 * 64, 6 * 64, 3)
+    said = json.loads(capsys.readouterr().out)
+    assert said["clean_share"] == pytest.approx(share)
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert f"{preset}: {said['description']} Clean share {share:g}\n" in text
+
+
+def test_augment_explains_its_presets(capsys):
+    from carlib.augment import PRESETS
+
+    with pytest.raises(SystemExit) as stop:
+        main(["augment", "--help"])
+    assert stop.value.code == 0
+    words = " ".join(capsys.readouterr().out.split())
+    for name, preset in PRESETS.items():
+        assert f" {name} {preset.description}" in words
 
 
 def test_help_names_every_command(capsys):
@@ -192,6 +219,8 @@ def test_bad_data_is_refused(photos, tmp_path, capsys, change, said):
         (2, ["--stop-after", "0"], "stop_after must be at least 1; received 0"),
         (1, ["--exclude", "nowhere.txt"], "cannot read the list of exclusions nowhere.txt"),
         (1, ["--resume", "nowhere"], "there is no whole checkpoint under nowhere"),
+        (1, ["--external", "nowhere"], "no such folder: nowhere; give the folder that holds"),
+        (1, ["--groups", "nowhere.csv"], "cannot read nowhere.csv"),
     ],
 )
 def test_bad_arguments_are_refused(photos, tmp_path, capsys, code, arguments, said):
@@ -217,6 +246,12 @@ def test_an_empty_path_is_not_the_current_folder(photos, tmp_path, capsys, monke
         (2, ["augment", "light", "--out", "x.png", "--size", "0"], "--size must be 16 to 2048"),
         (2, ["augment", "light", "--out", "x.png", "--photos", "0"], "--photos must be 1 to 1000"),
         (2, ["augment", "light", "--out", "x.png", "--seed", "-1"], "--seed must be 0 to"),
+        (
+            2,
+            ["augment", "scratch", "--out", "x.png", "--clean-share", "0.1"],
+            "clean_share = 0.1 is less than preset 'scratch' leaves clean by itself, 0.225",
+        ),
+        (2, ["augment", "light", "--out", "x.png", "--mixup", "-1"], "mixup must be a number from"),
         (1, ["predict", "--run", "nowhere", "--out", "x.csv"], "model.keras is not there"),
     ],
 )
@@ -276,6 +311,42 @@ def test_excluded_photos_do_not_train(photos, tmp_path):
     assert main([str(each) for each in given] + ["--exclude", str(listed)]) == 75
     said = json.loads((run / "result.json").read_text())
     assert said["photos"]["training"] + said["photos"]["validation"] == 55
+
+
+def test_an_external_set_trains_and_groups_stay_together(photos, tmp_path, caplog):
+    """Of its six photos one is a training photo's copy, one a test photo's; one is excluded."""
+    own, tests = (sorted((photos / each).iterdir()) for each in ("train/0", "test_upload"))
+    external = tmp_path / "external"
+    for label in "12":
+        (external / "train" / label).mkdir(parents=True)
+        for name in "ab":
+            image = np.full((9, 13, 3), (ord(name), int(label), 99), np.uint8)
+            cv2.imwrite(str(external / "train" / label / f"{name}.png"), image)
+    shutil.copy(own[0], external / "train/1/copy.jpg")
+    shutil.copy(tests[0], external / "train/2/copy.jpg")
+    (tmp_path / "exclude.txt").write_text("external/1/a.png\n")
+    names = [path.name for label in "012" for path in sorted((photos / "train" / label).iterdir())]
+    # Fives of a class, twelve groups: a fifth of a class's twenty photos is nearest to one of them.
+    rows = [f"{name},{number // 5}" for number, name in enumerate(names)]
+    (tmp_path / "groups.csv").write_text("\n".join(["Id,Group", *rows]))
+    run = tmp_path / "run"
+    given = ["train", "--data", photos, *TINY, "--out", run, "--stop-after", 1]
+    given += ["--external", external, "--exclude", tmp_path / "exclude.txt"]
+    given += ["--groups", tmp_path / "groups.csv"]
+    assert main([str(each) for each in given]) == 75
+    assert "2 photos of 'external' are copies of photos known already: not used" in caplog.messages
+    said = json.loads((run / "result.json").read_text())["photos"]
+    assert (said["training"], said["validation"]) == (45 + 3, 15)
+
+
+def test_an_external_set_of_other_classes_is_refused(photos, tmp_path, capsys):
+    external = tmp_path / "external"
+    shutil.copytree(photos / "train", external / "train")
+    (external / "train/2").rename(external / "train/20")
+    given = ["train", "--data", photos, *TINY, "--out", tmp_path / "run", "--external", external]
+    line = refused(capsys, 2, *given)
+    assert "have the class '20', which the own photos do not; rename it or leave it out" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):

@@ -1,110 +1,176 @@
-"""Backbones: names, scaling inside, plain reload, equality with the original networks."""
+"""Backbones: names, blocks, plain reload, other sizes, half precision."""
 
 from __future__ import annotations
 
-import sys
+import re
 
-import efficientnet.tfkeras
 import keras
 import numpy as np
 import pytest
+from networks import SMALLEST, built, enliven, two_photos
 from plain_keras import predict_elsewhere
 
 from carlib.errors import RunError, UsageError
+from carlib.freeze import Freezer, multiply_adds
 from carlib.models import BACKBONES, build
-from carlib.models.build import blocks, build_model, check_model
-from carlib.models.efficientnet import load_efficientnet_weights
-from carlib.spec import ModelSpec
-
-SMALLEST = ("tiny", "efficientnet-lite0", "efficientnet-b0")  # of each family
-
-
-@pytest.fixture(scope="module")
-def models():
-    """A model of each family at 64 px, three classes, random weights; built once."""
-    return {name: build_model(ModelSpec(name, 64), 3, seed=1) for name in SMALLEST}
+from carlib.models.build import blocks, build_model, check_model, resized
+from carlib.spec import ModelSpec, Phase
 
 
 @pytest.fixture(scope="module")
 def photos():
-    """Two photos that are nothing alike, uint8 (2, 64, 64, 3)."""
-    y, x = np.mgrid[:64, :64]
-    first = np.stack([x * 4, y * 4, (x * y) % 256], axis=-1)
-    second = np.stack([255 - y * 2, (x // 8 + y // 8) % 2 * 255, x + y], axis=-1)
-    return np.stack([first, second]).astype(np.uint8)
+    return two_photos()
 
 
 def test_the_families_are_all_tried():
     assert {BACKBONES[name].family for name in SMALLEST} == {b.family for b in BACKBONES.values()}
 
 
-@pytest.mark.parametrize("name", SMALLEST)
-def test_uint8_and_float_photos_give_the_same_probabilities(models, photos, name):
-    model = models[name]
-    first = np.asarray(model(photos, training=False))
-    np.testing.assert_array_equal(first, model(photos.astype(np.float32), training=False))
-    assert first.shape == (2, 3)
-    assert first.dtype == np.float32
-    np.testing.assert_allclose(first.sum(axis=1), 1, atol=1e-6)
-
-
-def test_scaling_is_the_familys_own(models, photos):
-    """The network sees what its own preprocess_input makes of the photos."""
-    floats = photos.astype(np.float32)
-    wanted = {
-        "tiny": floats / 127.5 - 1,
-        "efficientnet-lite0": (floats - 127) / 128,
-        "efficientnet-b0": efficientnet.tfkeras.preprocess_input(floats),
-    }
-    for name, model in models.items():
-        scaled = model.get_layer("stem_scaling")(photos)
-        np.testing.assert_allclose(scaled, wanted[name], atol=1e-5, err_msg=name)
-
-
-def test_b0_predicts_what_the_efficientnet_package_predicts(models, photos):
-    original = efficientnet.tfkeras.EfficientNetB0(
-        weights=None, include_top=False, input_shape=(64, 64, 3)
-    )
-    rng = np.random.default_rng(5)
-    for layer in original.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            # As made, it does nothing, and the signal dies away over the depth.
-            size = layer.gamma.shape
-            layer.gamma.assign(rng.uniform(0.5, 1.5, size))
-            layer.beta.assign(rng.normal(0, 0.3, size))
-            layer.moving_mean.assign(rng.normal(0, 0.1, size))
-            layer.moving_variance.assign(rng.uniform(0.5, 1.5, size))
-    model = models["efficientnet-b0"]
-    before = model.get_weights()
-    for layer in original.layers:
-        if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
-    features = keras.Model(model.input, model.get_layer("top_activation").output)
-    found = np.asarray(features(photos, training=False))
-    prepared = efficientnet.tfkeras.preprocess_input(photos.astype(np.float32))
-    wanted = np.asarray(original(prepared, training=False))
-    model.set_weights(before)
-    assert wanted.std() > 0.1
-    np.testing.assert_allclose(found, wanted, atol=1e-4 * wanted.std())
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_table(name):
+    backbone = BACKBONES[name]
+    assert backbone.name == name
+    assert backbone.description.endswith(".")
+    assert "\n" not in backbone.description
+    check_model(ModelSpec(name, backbone.size))
+    for weights in backbone.weights:
+        check_model(ModelSpec(name, backbone.size, weights=weights))
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_only_keras_own_layers_flat_and_named_by_block(models, name):
-    model = models[name]
+def test_probabilities_in_float32(photos, name):
+    found = np.asarray(built(name)(photos, training=False))
+    assert found.shape == (2, 3)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_only_keras_own_layers_flat_and_named_by_block(name):
+    model = built(name)
     for layer in model.layers:
         assert type(layer).__module__.startswith("keras."), layer
         assert not isinstance(layer, keras.Model), layer
     names = list(blocks(model))
     assert names[0] == "stem"
     assert names[-2:] == ["top", "head"]
-    assert names[1:-2] == sorted(names[1:-2])
+    order = [(int(re.findall(r"\d+", block)[0]), block) for block in names[1:-2]]
+    assert order == sorted(order)
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_a_saved_model_opens_in_a_process_without_carlib(models, photos, tmp_path, name):
-    models[name].save(tmp_path / "model.keras")
+def test_nothing_leads_around_a_block(name):
+    """What a layer takes is its own block's, or the last of the block below: a cut is clean."""
+    below, made = None, {id(built(name).input): "photos"}
+    for block, members in blocks(built(name)).items():
+        taken = {
+            made[id(tensor)]
+            for layer in members
+            for tensor in keras.tree.flatten(layer.input)
+            if id(tensor) in made
+        }
+        assert taken == {below or "photos"}, block
+        made.update({id(layer.output): f"{block}, inside" for layer in members})
+        below = f"{block}, last"
+        made[id(members[-1].output)] = below
+
+
+@pytest.mark.parametrize(
+    ("name", "deepest", "share"),
+    [
+        ("tiny", "block2b", 1.0),
+        ("efficientnet-lite0", "block6d", 14 / 16),
+        ("efficientnet-b0", "block6d", 14 / 16),
+        ("xception", "block12a", 10 / 12),
+    ],
+)
+def test_drop_connect_grows_with_depth(name, deepest, share):
+    drops = [layer for layer in built(name).layers if layer.name.endswith("_drop")]
+    rates = [layer.rate for layer in drops]
+    assert rates == sorted(rates)
+    assert min(rates) > 0
+    assert drops[-1].name == f"{deepest}_drop"
+    assert rates[-1] == pytest.approx(0.4 * share)
+    assert all(tuple(layer.noise_shape) == (None, 1, 1, 1) for layer in drops)
+
+
+def test_without_drop_connect_nothing_drops():
+    model = build_model(ModelSpec("tiny", 32, drop_connect=0.0), 3)
+    assert not [layer for layer in model.layers if layer.name.endswith("_drop")]
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_saved_model_opens_in_a_process_without_carlib(photos, tmp_path, name):
+    built(name).save(tmp_path / "model.keras")
     found = predict_elsewhere(tmp_path / "model.keras", photos, tmp_path)
-    np.testing.assert_array_equal(found, models[name](photos, training=False))
+    np.testing.assert_array_equal(found, built(name)(photos, training=False))
+
+
+def one_step(model, size):
+    """Train one step, eagerly: no graph to trace."""
+    model.compile("sgd", loss="categorical_crossentropy", run_eagerly=True)
+    model.train_on_batch(two_photos(size), np.eye(3, dtype=np.float32)[:2])
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_other_photo_sizes_train_the_same_variables(photos, tmp_path, name):
+    model = enliven(build_model(ModelSpec(name, 64), 3, seed=2))
+    before = np.asarray(model(photos, training=False))
+    shapes = [layer.output.shape for layer in model.layers]
+    work = [multiply_adds(layer) for layer in model.layers[1:]]
+    first = list(blocks(model))
+    assert resized(model, 64) is model
+
+    smaller = resized(model, 48)
+    again = resized(smaller, 80)
+    for other, size in ((smaller, 48), (again, 80)):
+        assert other.input_shape == (None, size, size, 3)
+        assert other.name == model.name
+        assert [layer.name for layer in other.layers] == [layer.name for layer in model.layers]
+        pairs = zip(other.layers[1:], model.layers[1:], strict=True)
+        assert all(one is two for one, two in pairs)
+        variables = zip(other.variables, model.variables, strict=True)
+        assert all(one is two for one, two in variables)
+        found = np.asarray(other(two_photos(size), training=False))
+        assert found.shape == (2, 3)
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(before, model(photos, training=False))
+    assert [layer.output.shape for layer in model.layers] == shapes
+    assert [multiply_adds(layer) for layer in model.layers[1:]] == work
+    assert list(blocks(smaller)) == list(blocks(model)) == first
+
+    Freezer(model).apply(Phase("p", 1, 1e-3, trains=0.5, batchnorm="affine"))
+    one_step(smaller, 48)
+    # Compiled, it is not handed on: the next one is compiled for its own phase.
+    assert not resized(smaller, 32).compiled
+    after = np.asarray(model(photos, training=False))
+    assert (after != before).any()
+    model.save(tmp_path / "model.keras")
+    opened = keras.models.load_model(tmp_path / "model.keras")
+    assert opened.input_shape == (None, 64, 64, 3)
+    np.testing.assert_array_equal(after, opened(photos, training=False))
+    inner = keras.Model(model.input, model.get_layer("head_pool").output)
+    assert inner.input_shape == (None, 64, 64, 3)
+    body = resized(inner, 48)
+    assert body.output_shape == inner.output_shape
+    assert body(two_photos(48), training=False).shape == (2, *inner.output_shape[1:])
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_half_precision_trains_and_opens(tmp_path, name):
+    model = enliven(build_model(ModelSpec(name, 32, dtype="mixed_float16"), 3))
+    assert keras.config.dtype_policy().name == "float32"
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert {layer.compute_dtype for layer in convolutions} == {"float16"}
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    one_step(model, 32)
+    found = model(two_photos(32), training=False)
+    assert found.dtype == "float32"
+    assert np.isfinite(np.asarray(found)).all()
+    # Without the optimizer, as a run exports it.
+    keras.Model(model.input, model.output).save(tmp_path / "model.keras")
+    opened = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(found, opened(two_photos(32), training=False))
 
 
 def test_the_same_seed_builds_the_same_weights_and_another_seed_others():
@@ -117,21 +183,14 @@ def test_the_same_seed_builds_the_same_weights_and_another_seed_others():
     )
 
 
-def test_tiny_is_tiny(models):
-    assert 2_000 < models["tiny"].count_params() < 8_000
-
-
-def test_mixed_precision_keeps_its_probabilities_in_float32_and_the_policy_as_it_was(photos):
-    model = build_model(ModelSpec("tiny", 64, dtype="mixed_float16"), 3)
-    assert model.get_layer("stem_conv").compute_dtype == "float16"
-    assert model(photos, training=False).dtype == "float32"
-    assert keras.config.dtype_policy().name == "float32"
+def test_tiny_is_tiny():
+    assert 2_000 < built("tiny").count_params() < 8_000
 
 
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
-        (ModelSpec("efficientnet-bo", 64), UsageError, "did you mean 'efficientnet-b0'"),
+        (ModelSpec("efficentnet-b0", 64), UsageError, "did you mean 'efficientnet-b0'"),
         (ModelSpec("tiny", 64, weights="imagenet"), UsageError, "'tiny' has no 'imagenet'"),
         (
             ModelSpec("efficientnet-lite0", 64, weights="noisy-student"),
@@ -139,6 +198,11 @@ def test_mixed_precision_keeps_its_probabilities_in_float32_and_the_policy_as_it
             "has no 'noisy-student' weights; it has none, imagenet",
         ),
         (ModelSpec("tiny", 64, weights="a.pth"), UsageError, "'tiny' has no pretrained weights"),
+        (
+            ModelSpec("xception", 71, weights="noisy-student"),
+            UsageError,
+            "'xception' has no 'noisy-student' weights; it has none, imagenet",
+        ),
     ],
 )
 def test_a_spec_that_cannot_be_built_is_refused_early(spec, error, message):
@@ -163,41 +227,12 @@ def test_building_refuses(spec, classes, error, message):
         build_model(spec, classes)
 
 
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-b0"])
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-b0", "xception"])
 def test_a_weights_file_that_is_none_is_named(tmp_path, name):
     path = tmp_path / "weights.h5"
     path.write_text("<html>404</html>")
     with pytest.raises(RunError, match=r"weights\.h5"):
         build_model(ModelSpec(name, 32, weights=str(path)), 2)
-
-
-def test_weights_that_cannot_be_downloaded_name_the_file_to_attach(monkeypatch):
-    def offline(**options):
-        raise Exception("URL fetch failure on https://example.invalid/b0.h5")
-
-    monkeypatch.setattr(efficientnet.tfkeras, "EfficientNetB0", offline)
-    with pytest.raises(RunError, match=r"URL fetch failure.*without internet, attach the \.h5"):
-        load_efficientnet_weights(None, name="EfficientNetB0", weights="imagenet")
-
-
-def test_b0_without_its_package_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet.tfkeras", None)
-    with pytest.raises(UsageError, match="pip install efficientnet"):
-        build_model(ModelSpec("efficientnet-b0", 32), 2)
-
-
-def test_a_layer_that_keras_does_not_have_is_refused(monkeypatch):
-    class Odd(keras.layers.Layer):
-        def call(self, photos):
-            return photos
-
-    def odd_network(input_shape, **options):
-        photos = keras.Input(input_shape)
-        return keras.Model(photos, Odd(name="odd")(photos))
-
-    monkeypatch.setattr(efficientnet.tfkeras, "EfficientNetB0", odd_network)
-    with pytest.raises(RunError, match="layer odd of the efficientnet package is a Odd"):
-        build_model(ModelSpec("efficientnet-b0", 32), 2)
 
 
 def test_a_layer_outside_all_blocks_is_refused():

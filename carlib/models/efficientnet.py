@@ -9,44 +9,40 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import layers
 
 from carlib.errors import RunError, UsageError
+from carlib.models.graph import fresh, lay_over
+from carlib.models.releases import Release
 
 # preprocess_input of the package, mode "torch": photos / 255, less the mean, by the deviation.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
-def efficientnet_features(photos: Any, *, name: str) -> Any:
+def efficientnet_features(photos: Any, *, name: str, drop_connect: float = 0.2) -> Any:
     """Return the feature map of photos: (B, S, S, 3) in 0..255 to (B, S/32, S/32, C).
 
     Args:
         photos: Keras tensor.
-        name: Class of ``efficientnet.tfkeras``, such as "EfficientNetB0".
+        name: In the backbones table, such as "efficientnet-b0".
+        drop_connect: Share of photos for which a block is skipped in training, growing
+            linearly from 0 at the first block towards this value. Defaults to 0.2.
 
     Raises:
         UsageError: The package is not installed.
+        RunError: It is another version than this module knows.
     """
-    size = int(photos.shape[1])
-    original = _original(name, None, size)
+    kind = "EfficientNet" + name.rpartition("-")[2].upper()
+    original = getattr(_package().tfkeras, kind)(
+        weights=None, include_top=False, drop_connect_rate=drop_connect
+    )
     scaled = layers.Rescaling(
         [1 / (255 * deviation) for deviation in DEVIATION],
         [-mean / deviation for mean, deviation in zip(MEAN, DEVIATION, strict=True)],
         name="stem_scaling",
     )(photos)
-    # clone_model would keep the copy as a model of its own; walking its graph gives flat layers.
-    made: dict[str, Any] = {}
-    tensors: dict[int, Any] = {id(original.input): scaled}
-    for layer in original.layers:
-        if isinstance(layer, layers.InputLayer):
-            continue
-        inputs = [tensors[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
-        made[layer.name] = _builtin(layer)
-        output = made[layer.name](inputs[0] if len(inputs) == 1 else inputs)
-        tensors[id(layer.output)] = output
-    return output
+    return lay_over(original, scaled, _builtin)
 
 
 def _builtin(layer: Any) -> Any:
@@ -58,47 +54,41 @@ def _builtin(layer: Any) -> Any:
             f"layer {layer.name} of the efficientnet package is a {type(layer).__name__}, which "
             "Keras does not have; install efficientnet 1.1.1"
         )
-    config = layer.get_config()
     if getattr(getattr(layer, "activation", None), "__name__", "") == "swish":
-        config["activation"] = "silu"
-    del config["dtype"]  # the policy in force, not the one the original was built under
-    return type(layer).from_config(config)
+        return fresh(layer, activation="silu")
+    return fresh(layer)
 
 
-def load_efficientnet_weights(model: keras.Model, *, name: str, weights: str) -> None:
-    """Put pretrained weights into the backbone layers of ``model``, by layer name.
+def efficientnet_release(name: str, weights: str) -> Release:
+    """Return the package's weights file without classifier.
 
     Args:
-        model: Holds the layers of ``efficientnet_features``.
-        name: Class of ``efficientnet.tfkeras``.
-        weights: "imagenet", "noisy-student" (both downloaded by the package) or the path of
-            an .h5 file in the package's layout.
+        name: In the backbones table.
+        weights: "imagenet" (trained with AutoAugment) or "noisy-student".
 
     Raises:
-        RunError: The file is not there, cannot be fetched or does not fit.
+        UsageError: The package is not installed.
+
+    >>> efficientnet_release("efficientnet-b5", "noisy-student").name
+    'efficientnet-b5_noisy-student_notop.h5'
     """
-    original = _original(name, weights, 224)
-    for layer in original.layers:
-        if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
+    package = _package().weights
+    if weights == "imagenet":
+        file = f"{name}_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5"
+        folder, digests = package.IMAGENET_WEIGHTS_PATH, package.IMAGENET_WEIGHTS_HASHES
+    else:
+        file = f"{name}_noisy-student_notop.h5"
+        folder, digests = package.NS_WEIGHTS_PATH, package.NS_WEIGHTS_HASHES
+    return Release(file, folder + file, digests[name][1])
 
 
-def _original(name: str, weights: str | None, size: int) -> Any:
+def _package() -> Any:
     try:
-        import efficientnet.tfkeras as package
+        import efficientnet.tfkeras
+        import efficientnet.weights
     except ImportError as error:
         raise UsageError(
-            f"{name} needs the package efficientnet ({error}); pip install efficientnet, or "
-            "attach its wheel where there is no internet"
+            f"the EfficientNets B0 to B7 need the package efficientnet ({error}); pip install "
+            "efficientnet, or attach its wheel where there is no internet"
         ) from error
-    try:
-        return getattr(package, name)(
-            weights=weights, include_top=False, input_shape=(size, size, 3)
-        )
-    # Keras raises a plain Exception where a download fails, h5py and Keras several kinds more.
-    except Exception as error:
-        raise RunError(
-            f"the weights {weights!r} of {name} cannot be loaded: {error}; without internet, "
-            "attach the .h5 file of the efficientnet package and give its path as "
-            "model.weights, or use weights = 'none'"
-        ) from error
+    return efficientnet

@@ -11,7 +11,7 @@ class Backbone:
 
     Args:
         name: In the table.
-        family: Which module builds it: "tiny", "lite" or "efficientnet".
+        family: Which module builds it: "tiny", "lite", "efficientnet" or "xception".
         size: Photo side it was designed for, in px.
         width: Factor on its channels.
         depth: Factor on its repeats.
@@ -26,6 +26,19 @@ class Backbone:
     depth: float
     weights: tuple[str, ...]
     description: str
+
+
+def _efficientnet(number: int, size: int, width: float, depth: float, millions: str) -> Backbone:
+    return Backbone(
+        f"efficientnet-b{number}",
+        "efficientnet",
+        size,
+        width,
+        depth,
+        ("imagenet", "noisy-student"),
+        f"EfficientNet-B{number} of the efficientnet package (Tan and Le 2019): {millions} "
+        "million parameters.",
+    )
 
 
 BACKBONES = {
@@ -67,14 +80,22 @@ BACKBONES = {
             ("imagenet",),
             "EfficientNet-Lite2: wider and deeper than Lite1.",
         ),
+        _efficientnet(0, 224, 1.0, 1.0, "4.0"),
+        _efficientnet(1, 240, 1.0, 1.1, "6.6"),
+        _efficientnet(2, 260, 1.1, 1.2, "7.8"),
+        _efficientnet(3, 300, 1.2, 1.4, "10.8"),
+        _efficientnet(4, 380, 1.4, 1.8, "17.7"),
+        _efficientnet(5, 456, 1.6, 2.2, "28.5"),
+        _efficientnet(6, 528, 1.8, 2.6, "41.0"),
+        _efficientnet(7, 600, 2.0, 3.1, "64.1"),
         Backbone(
-            "efficientnet-b0",
-            "efficientnet",
-            224,
+            "xception",
+            "xception",
+            299,
             1.0,
             1.0,
-            ("imagenet", "noisy-student"),
-            "EfficientNet-B0 of the efficientnet package (Tan and Le 2019).",
+            ("imagenet",),
+            "Xception of keras.applications (Chollet 2017): 20.9 million parameters.",
         ),
     )
 }

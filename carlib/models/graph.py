@@ -1,0 +1,51 @@
+"""A network laid again over other photos, layer by layer, flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers
+
+
+def lay_over(original: Any, photos: Any, make: Callable[[Any], Any]) -> Any:
+    """Lay new layers over a tensor as a model's own lie over its input; return the last output.
+
+    ``clone_model`` over a tensor that is no Input keeps the copy as a model of its own; walking
+    the graph gives layers that lie flat in whatever model is made of them.
+
+    Args:
+        original: Functional model with one input and one output.
+        photos: Keras tensor (B, S, S, 3).
+        make: From a layer of the original to what is called on the new inputs instead: one
+            tensor, or a list where the layer takes several.
+
+    >>> photos = keras.Input((8, 8, 3))
+    >>> original = keras.Model(photos, layers.Conv2D(2, 3)(photos))
+    >>> lay_over(original, keras.Input((6, 6, 3)), fresh).shape
+    (None, 4, 4, 2)
+    """
+    tensors: dict[int, Any] = {id(original.input): photos}
+    for layer in original.layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
+        inputs = [tensors[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+        output = make(layer)(inputs[0] if len(inputs) == 1 else inputs)
+        tensors[id(layer.output)] = output
+    return output
+
+
+def fresh(layer: Any, **changes: Any) -> Any:
+    """Return a new layer of the same kind and settings, under the dtype policy in force.
+
+    Args:
+        layer: Of Keras' own.
+        changes: Entries of its configuration to have otherwise, such as ``name``.
+
+    >>> fresh(layers.Conv2D(2, 3, name="conv"), name="stem_conv").name
+    'stem_conv'
+    """
+    config = {**layer.get_config(), **changes}
+    del config["dtype"]  # the policy the original was built under
+    return type(layer).from_config(config)
