@@ -44,7 +44,9 @@ class Photos(keras.utils.PyDataset):
         self.order = np.random.permutation(len(photos))
         self.augment = albumentations.Compose(
             [
-                albumentations.RandomResizedCrop((size, size), (0.5, 1.0), (0.8, 1.25)),
+                albumentations.RandomResizedCrop(
+                    (size, size), (0.5, 1.0), (0.8, 1.25), interpolation=cv2.INTER_AREA
+                ),
                 albumentations.HorizontalFlip(p=0.5),
                 albumentations.Affine(
                     rotate=(-10, 10), shear=(-8, 8), p=0.5, border_mode=cv2.BORDER_REFLECT_101

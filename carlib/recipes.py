@@ -63,8 +63,8 @@ RECIPES = {
         Recipe(
             name="lite0-staged",
             description=(
-                "EfficientNet-Lite0 in two stages: the head on cached features, then everything, on "
-                "photos of 192 px; it predicts at 224."
+                "EfficientNet-Lite0 in two stages: the head on cached features, then everything, "
+                "on photos of 192 px; it predicts at 224."
             ),
             # Nothing is dropped: so few epochs end before the network fits the photos.
             model=ModelSpec(
