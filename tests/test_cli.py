@@ -219,6 +219,11 @@ def test_bad_data_is_refused(photos, tmp_path, capsys, change, said):
         (2, ["--stop-after", "0"], "stop_after must be at least 1; received 0"),
         (1, ["--exclude", "nowhere.txt"], "cannot read the list of exclusions nowhere.txt"),
         (1, ["--resume", "nowhere"], "there is no whole checkpoint under nowhere"),
+        (
+            1,
+            ["--epochs-from", "nowhere"],
+            "nowhere/result.json is not there: is nowhere a finished",
+        ),
         (1, ["--external", "nowhere"], "no such folder: nowhere; give the folder that holds"),
         (1, ["--groups", "nowhere.csv"], "cannot read nowhere.csv"),
     ],
@@ -337,6 +342,22 @@ def test_an_external_set_trains_and_groups_stay_together(photos, tmp_path, caplo
     assert "2 photos of 'external' are copies of photos known already: not used" in caplog.messages
     said = json.loads((run / "result.json").read_text())["photos"]
     assert (said["training"], said["validation"]) == (45 + 3, 15)
+
+
+def test_the_final_fit_trains_on_all_photos_for_the_epochs_of_a_run(
+    trained, photos, tmp_path, capsys
+):
+    given = ["train", "--data", photos, *TINY, "--out", tmp_path / "final"]
+    given += ["--set", "validation_share=0", "--epochs-from", trained]
+    assert main(list(map(str, given))) == 0
+    assert capsys.readouterr().out.startswith("done: trained on all photos; see ")
+    result = json.loads((tmp_path / "final/result.json").read_text())
+    earlier = json.loads((trained / "result.json").read_text())
+    assert result["photos"]["training"] == 60
+    assert sum(phase["epochs"] for phase in result["phases"]) == earlier["best"]["epoch"]
+    assert (result["best"]["value"], result["validation_accuracy"]) == (None, None)
+    given = ["predict", "--run", tmp_path / "final", "--data", photos, "--out", tmp_path / "a.csv"]
+    assert main(list(map(str, given))) == 0
 
 
 def test_an_external_set_of_other_classes_is_refused(photos, tmp_path, capsys):
