@@ -29,6 +29,7 @@ PLACES = {
     "timings": "timings.csv",
     "sessions": "sessions.csv",
     "left_out": "left-out.csv",
+    "features": "features",
     "report": "report.html",
     "plots": "plots",
     "result": "result.json",
