@@ -96,7 +96,7 @@ def _make(name: str) -> Any:
             each for each in dir(keras.metrics) if isinstance(getattr(keras.metrics, each), type)
         ]
         near = suggestion(name, (LOSS, *ALWAYS, *named)).partition(" Known:")[0].rstrip(".")
-        raise UsageError(f"unknown monitor {name!r}{near}; it may be {_KNOWN}")
+        raise UsageError(f"unknown monitor {name!r}{near or '.'} It may be {_KNOWN}")
     try:
         return kind()
     except TypeError as error:

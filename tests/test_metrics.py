@@ -62,9 +62,9 @@ def test_the_direction_is_true():
 @pytest.mark.parametrize(
     ("monitor", "message"),
     [
-        ("acuracy", "unknown monitor 'acuracy'; did you mean 'accuracy'.*; it may be loss, "),
+        ("acuracy", r"unknown monitor 'acuracy'; did you mean 'accuracy'\? It may be loss, "),
         ("AUCC", "unknown monitor 'AUCC'; did you mean 'AUC'"),
-        ("get", "unknown monitor 'get'"),
+        ("get", r"unknown monitor 'get'\. It may be loss, "),
         ("MeanIoU", r"keras.metrics.MeanIoU needs arguments \("),
         ("SparseCategoricalAccuracy", "does not fit one-hot labels and probabilities"),
         ("F1Score", "does not fit one-hot labels and probabilities"),  # a value a class

@@ -11,6 +11,7 @@ from carlib.errors import UsageError
 from carlib.models.table import BACKBONES
 from carlib.recipes import RECIPES, load_recipe
 from carlib.spec import to_json, to_toml
+from carlib.train.start import check_names
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -21,6 +22,22 @@ def test_a_named_recipe(name):
     assert "\n" not in recipe.description
     assert recipe.model.backbone in BACKBONES
     assert {phase.augment for phase in recipe.phases} <= set(PRESETS)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_what_it_was_measured_with_or_that_it_was_not(name):
+    recipe = RECIPES[name]
+    if recipe.measured:
+        assert recipe.measured.startswith("carlib ")
+        assert ": 0." in recipe.measured
+    else:
+        assert "Not measured yet." in recipe.description or "in seconds" in recipe.description
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_whole(name):
+    """Each name in it is known, with its weights left aside."""
+    check_names(RECIPES[name].with_probe())
 
 
 def test_no_two_recipes_are_the_same_run():
