@@ -261,8 +261,8 @@ def rewrite(**said: Any) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (rewrite(format=2), "was written in format 2; this carlib reads 1: resume with"),
-        (rewrite(format=None), "was written in format None; this carlib reads 1"),
+        (rewrite(format=1), "was written in format 1; this carlib reads 2: resume with"),
+        (rewrite(format=None), "was written in format None; this carlib reads 2"),
         (rewrite(position={"phase": 9, "epoch": 9, "step": 9}), "damaged"),
         (rewrite(number=77), "damaged"),
         (rewrite(files=None), "damaged"),

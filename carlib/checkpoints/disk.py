@@ -26,7 +26,7 @@ from carlib.files import ASIDE, explained, flush, sha256, whole_folder, write_wh
 
 log = logging.getLogger("carlib")
 
-FORMAT = 1
+FORMAT = 2  # 2: other items for the same recipe, and patience in the state
 MANIFEST = "manifest.json"
 ARRAYS = "arrays.npz"
 STATE = "state.json"
