@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -117,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--out", type=_named, required=True, metavar="FILE.csv")
     _add_workers(predict)
+
+    _command(commands, "models", _models, "list the backbones: photo size, weights, what for")
 
     augment = _command(commands, "augment", _augment, "draw originals beside augmented photos")
     augment.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -270,6 +273,19 @@ def _predict(given: argparse.Namespace) -> int:
         {"submission": str(out), "photos": len(photos), "sample": sample and str(sample)},
         f"{out}: {len(photos)} photos, {checked}",
     )
+    return 0
+
+
+def _models(given: argparse.Namespace) -> int:
+    from carlib.models import BACKBONES
+
+    lines = [
+        f"{each.name:<20}{each.size:>4} px  {', '.join(('none', *each.weights)):<29}"
+        f"{each.description}"
+        for each in BACKBONES.values()
+    ]
+    figures = {"models": [dataclasses.asdict(each) for each in BACKBONES.values()]}
+    _print(given, figures, "\n".join(lines))
     return 0
 
 

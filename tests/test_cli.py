@@ -18,6 +18,7 @@ import pytest
 
 from carlib.checkpoints import find_checkpoint
 from carlib.cli import main
+from carlib.models import BACKBONES
 from carlib.runfolder import read_table
 
 TINY = ["--recipe", "tiny-check"]
@@ -143,6 +144,16 @@ def test_augment_explains_its_presets(capsys):
     words = " ".join(capsys.readouterr().out.split())
     for name, preset in PRESETS.items():
         assert f" {name} {preset.description}" in words
+
+
+def test_models_lists_every_backbone(capsys):
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(BACKBONES)
+    assert "imagenet, noisy-student" in lines[list(BACKBONES).index("efficientnet-b3")]
+    assert main(["models", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["models"]
+    assert {each["name"]: each["size"] for each in said}["efficientnet-b7"] == 600
 
 
 def test_help_names_every_command(capsys):
