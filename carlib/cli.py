@@ -280,7 +280,7 @@ def _models(given: argparse.Namespace) -> int:
     from carlib.models import BACKBONES
 
     lines = [
-        f"{each.name:<20}{each.size:>4} px  {', '.join(('none', *each.weights)):<29}"
+        f"{each.name:<20}{each.size:>4} px  {', '.join(('none', *each.weights)):<31}"
         f"{each.description}"
         for each in BACKBONES.values()
     ]

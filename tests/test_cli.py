@@ -150,7 +150,7 @@ def test_models_lists_every_backbone(capsys):
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(BACKBONES)
-    assert "imagenet, noisy-student" in lines[list(BACKBONES).index("efficientnet-b3")]
+    assert "imagenet, noisy-student  E" in lines[list(BACKBONES).index("efficientnet-b3")]
     assert main(["models", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)["models"]
     assert {each["name"]: each["size"] for each in said}["efficientnet-b7"] == 600
