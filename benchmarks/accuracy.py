@@ -14,6 +14,7 @@ with warm-up, RandomResizedCrop, mirror, small affine, brightness and hue, label
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import time
 
@@ -29,7 +30,6 @@ from carlib.catalog import read_catalog, split
 from carlib.images import read_photo
 from carlib.models.build import build_model
 from carlib.recipes import load_recipe
-from carlib.spec import ModelSpec
 from carlib.submission import Predictions
 
 BATCH, PROBE_EPOCHS = 32, 20
@@ -78,7 +78,9 @@ def plain(given: argparse.Namespace) -> None:
     classes, size = len(catalog.classes), given.size
     photos = [read_photo(path) for path in training.paths]
     labels = np.array(training.labels)
-    spec = ModelSpec(recipe.model.backbone, size, weights=recipe.model.weights)
+    spec = dataclasses.replace(
+        recipe.model, size=size, dropout=given.dropout, drop_connect=given.dropout
+    )
     model = build_model(spec, classes, seed=given.seed)
     began = time.perf_counter()
 
@@ -163,6 +165,7 @@ def main() -> None:
     command.add_argument("--lr", type=float, default=4e-4)
     command.add_argument("--epochs", type=int, default=14)
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--dropout", type=float, default=0.2, help="and drop-connect")
     command = commands.add_parser("compare")
     command.set_defaults(run=compare)
     command.add_argument("ours")

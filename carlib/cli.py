@@ -86,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         "--epochs-from",
         type=_named,
         metavar="RUN",
-        help="take each phase's epochs from an earlier run, up to its best one; for the final fit "
-        "on all photos, with --set validation_share=0",
+        help="the final fit, on all photos: each phase's epochs are those of an earlier run, up to "
+        "its best one; repeat that run's --recipe and --set",
     )
     train.add_argument("--limit", metavar="11h30m", help="stop in time; default: the platform's")
     train.add_argument(
@@ -209,20 +209,20 @@ def _train(given: argparse.Namespace) -> int:
     from carlib.session import detect_session, seconds
     from carlib.spec import with_settings
 
-    recipe = load_recipe(given.recipe)
+    recipe = with_settings(load_recipe(given.recipe), given.set)
     if given.epochs_from:
         # Its imports are heavy, and a mistake in it must show before photos are read.
         from carlib.train.final import with_epochs_of
 
         recipe = with_epochs_of(recipe, given.epochs_from)
-    recipe = with_settings(recipe, given.set)
     session = detect_session(
         limit=seconds(given.limit) if given.limit else None, stop_after=given.stop_after
     )
     workers = Workers.parse(given.workers) if given.workers else None
     catalog = read_catalog(given.data, given.groups)
     if given.external:
-        catalog = merge(catalog, read_catalog(given.external), against=find_test(given.data))
+        external = read_catalog(given.external, least=1)
+        catalog = merge(catalog, external, against=find_test(given.data))
     if given.exclude:
         catalog = catalog.without(read_exclusions(given.exclude))
 

@@ -93,6 +93,8 @@ class FeatureCache:
             self._identity.update(f"{name} {value.dtype} {value.shape}".encode())
             self._identity.update(value.tobytes())
         self._held: tuple[Path, np.ndarray] | None = None
+        self._unwritten: dict[Path, np.ndarray] = {}
+        self.kept = 0  # views that this session has made and written
 
     def view(self, epoch: int, before_batch: Callable[[], None] = lambda: None) -> np.ndarray:
         """Return the features of all photos as they are in ``epoch``.
@@ -107,7 +109,7 @@ class FeatureCache:
         """
         path = self._path(epoch)
         if self._held is None or self._held[0] != path:
-            found = self._read(path)
+            found = self._unwritten[path] if path in self._unwritten else self._read(path)
             if found is None:
                 found = self._compute(epoch, before_batch)
                 self._write(path, found)
@@ -118,6 +120,7 @@ class FeatureCache:
         """Remove the files."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._held = None
+        self._unwritten.clear()
 
     def _path(self, epoch: int) -> Path:
         identity = self._identity.copy()
@@ -141,12 +144,18 @@ class FeatureCache:
         np.savez(content, features=features)
         try:
             write_whole(path, content.getvalue())
-        except CarlibError as error:  # the run does without, at the cost of a second pass
-            log.warning("the features are not kept: %s", error)
+            self.kept += 1
+        except CarlibError as error:  # this session does without, the next one makes them again
+            self._unwritten[path] = features
+            log.warning("the features are not kept on disk: %s", error)
 
     def _compute(self, epoch: int, before_batch: Callable[[], None]) -> np.ndarray:
         rows = []
-        with progress(total=len(self.loader.catalog), desc=self.description, unit="photo") as bar:
+        # The loader is closed: its workers would idle while the head trains.
+        with (
+            self.loader,
+            progress(total=len(self.loader.catalog), desc=self.description, unit="photo") as bar,
+        ):
             for batch in self.loader.epoch(epoch):
                 before_batch()
                 rows.append(np.asarray(self._forward(batch.photos)))

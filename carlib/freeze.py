@@ -147,13 +147,18 @@ class Freezer:
 
     @contextmanager
     def as_built(self) -> Iterator[None]:
-        """Give the dropout layers the rates they were built with, to save the model."""
-        now = {name: self.model.get_layer(name).rate for name in self._rates}
+        """Give the model the dropout rates it was built with, nothing frozen, to save it."""
+        rates = {name: self.model.get_layer(name).rate for name in self._rates}
+        trains = {layer.name: layer.trainable for layer in self.model.layers}
         self._set_rates(self._rates)
+        for name in trains:
+            self.model.get_layer(name).trainable = True
         try:
             yield
         finally:
-            self._set_rates(now)
+            self._set_rates(rates)
+            for name, value in trains.items():
+                self.model.get_layer(name).trainable = value
 
     def _set_rates(self, rates: Mapping[str, float]) -> None:
         for name, rate in rates.items():

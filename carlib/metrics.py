@@ -37,15 +37,22 @@ def is_higher_better(monitor: str) -> bool:
     if monitor == LOSS:
         return False
     metric = _make(monitor)
-    try:  # two photos, three classes
-        metric.update_state(np.eye(3, dtype="float32")[:2], np.full((2, 3), 1 / 3, "float32"))
-        value = np.asarray(metric.result())
+    truth = np.eye(3, dtype="float32")
+    right = 0.85 * truth + 0.05
+    values = []
+    try:
+        for found in (right, np.roll(right, 1, axis=1)):
+            metric.reset_state()
+            metric.update_state(truth, found)
+            values.append(np.asarray(metric.result()))
     # Whatever a metric says of inputs that are not for it.
     except Exception as error:
-        value, reason = np.zeros(2), " ".join(str(error).split())[:100]
+        reason = " ".join(str(error).split())[:100]
     else:
-        reason = f"gives {value.size} values"
-    if value.size != 1:
+        reason = f"gives {values[0].size} values" if values[0].size != 1 else ""
+        if not reason and values[0] == values[1]:
+            reason = "is the same for right and for wrong predictions"
+    if reason:
         raise UsageError(
             f"monitor: keras.metrics.{monitor} does not fit one-hot labels and probabilities "
             f"({reason}); use {_KNOWN}"

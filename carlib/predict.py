@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,8 @@ Forward = Callable[[np.ndarray], Any]
 def make_forward(model: keras.Model, dtype: str = "uint8") -> Forward:
     """Return the model's prediction as a traced function of its input, (B, S, S, 3) for photos.
 
-    Traced once: the batch size stays open, so a smaller last batch costs no second trace.
+    Traced once, at its first call: the batch size stays open, so a smaller last batch costs no
+    second trace.
 
     Args:
         model: With one input.
@@ -36,7 +38,15 @@ def make_forward(model: keras.Model, dtype: str = "uint8") -> Forward:
     """
     shape = (None, *model.input_shape[1:])
     signature = [tf.TensorSpec(shape, dtype)]
-    return tf.function(lambda photos: model(photos, training=False), input_signature=signature)
+    traced = tf.function(lambda photos: model(photos, training=False), input_signature=signature)
+
+    # TensorFlow takes the functions of several models for one that is traced again and again,
+    # and warns; one that is asked for its trace is not watched so.
+    @functools.cache
+    def forward() -> Any:
+        return traced.get_concrete_function()
+
+    return lambda photos: forward()(tf.constant(photos))
 
 
 def probabilities(forward: Forward, loader: Loader, description: str = "predicting") -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -155,6 +156,19 @@ def lr_of(schedule: Any, step: int) -> float:
     return float(schedule(step)) if callable(schedule) else float(schedule)
 
 
+def is_better(value: float, best: float | None, *, higher: bool) -> bool:
+    """Return whether a metric's value beats the best so far; NaN beats nothing but "none yet".
+
+    >>> is_better(0.5, 0.4, higher=True), is_better(0.5, float("nan"), higher=True)
+    (True, True)
+    """
+    if best is None:
+        return True
+    if math.isnan(best):  # a metric that is not defined for some predictions
+        return not math.isnan(value)
+    return value > best if higher else value < best
+
+
 @dataclass(slots=True)
 class Patience:
     """What a phase remembers of its validation: when "plateau" cuts, when the phase ends.
@@ -189,7 +203,7 @@ class Patience:
             value: Of the monitored metric, on validation.
             higher: Whether more is better.
         """
-        if self.best is None or (value > self.best if higher else value < self.best):
+        if is_better(value, self.best, higher=higher):
             self.best, self.since_best, self.since_cut = value, 0, 0
             return False
         self.since_best += 1

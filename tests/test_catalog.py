@@ -692,3 +692,11 @@ def test_bad_exclusions(tmp_path, content):
         (tmp_path / "x.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"^cannot read the list of exclusions .*x\.txt: "):
         read_exclusions(tmp_path / "x.txt")
+
+
+def test_a_set_to_be_merged_may_have_one_class(tmp_path):
+    files = {name: content for name, content in TRAIN.items() if name.startswith("10/")}
+    data = write_files(tmp_path / "data", under("train", files))
+    assert read_catalog(data, least=1).counts() == {"10": 2}
+    with pytest.raises(DataError, match=r"has 1 class of training photos; a classifier needs two"):
+        read_catalog(data)

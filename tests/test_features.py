@@ -66,6 +66,13 @@ def test_workers_do_not_change_features(tmp_path, model, catalog, workers):
     np.testing.assert_array_equal(plain, threaded)
 
 
+def test_the_loader_is_closed_once_a_view_is_made(tmp_path, model, catalog):
+    made = cache(tmp_path, model, catalog, workers=2)
+    made.view(0)
+    assert made.loader._pool is None
+    assert made.kept == 1
+
+
 def test_a_second_cache_reads_what_the_first_kept(tmp_path, model, catalog, monkeypatch):
     first = cache(tmp_path, model, catalog).view(2)
     second = cache(tmp_path, model, catalog)
@@ -149,8 +156,14 @@ def test_a_folder_that_takes_no_files_costs_only_a_warning(
         raise CarlibError("no space left to write")
 
     monkeypatch.setattr("carlib.features.write_whole", full)
-    assert cache(tmp_path, model, catalog).view(0).shape == (12, 48)
-    assert "the features are not kept: no space left" in caplog.text
+    made = cache(tmp_path, model, catalog)
+    views = [made.view(epoch) for epoch in (0, 1)]
+    assert views[0].shape == (12, 48)
+    assert "the features are not kept on disk: no space left" in caplog.text
+    monkeypatch.setattr(made, "_compute", None)  # held in memory instead
+    assert made.view(0) is views[0]
+    assert made.view(1) is views[1]
+    assert made.kept == 0
 
 
 def test_remove(tmp_path, model, catalog):

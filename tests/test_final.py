@@ -44,7 +44,12 @@ def test_the_epochs_of_the_best(tmp_path, phases, best, epochs):
     assert {phase.name: phase.epochs for phase in found.phases} == epochs
     assert all(not phase.early_stop and not phase.restore_best for phase in found.phases)
     assert found.phases[0].warmup == min(2, epochs["head"])
-    assert dataclasses.replace(found, validation_share=0).validates is False
+    assert not found.validates
+
+
+def test_folds_go_too(tmp_path):
+    folded = dataclasses.replace(RECIPE, folds=5, fold=2)
+    assert not with_epochs_of(folded, write_run(tmp_path, ["head"] * 3, 2)).validates
 
 
 def test_a_linear_probe_is_a_phase_like_any(tmp_path):

@@ -71,6 +71,18 @@ def test_a_frozen_part_gives_a_photo_the_same_features_in_training(model):
     assert (features(True) != features(False)).any()
 
 
+def test_a_saved_model_is_not_frozen(model, tmp_path):
+    freezer = Freezer(model)
+    freezer.apply(Phase("p", 1, 1e-3, trains="head"))
+    before = [weight.path for weight in model.trainable_weights]
+    with freezer.as_built():
+        model.save(tmp_path / "m.keras")
+    assert [weight.path for weight in model.trainable_weights] == before
+    again = keras.models.load_model(tmp_path / "m.keras")
+    assert len(again.trainable_weights) > len(before) == 2
+    assert all(layer.trainable for layer in again.layers)
+
+
 def test_dropout_comes_back_as_built_and_for_saving(model):
     freezer = Freezer(model)
     drop = model.get_layer("block2b_drop")

@@ -68,6 +68,7 @@ def test_the_direction_is_true():
         ("MeanIoU", r"keras.metrics.MeanIoU needs arguments \("),
         ("SparseCategoricalAccuracy", "does not fit one-hot labels and probabilities"),
         ("F1Score", "does not fit one-hot labels and probabilities"),  # a value a class
+        ("Accuracy", "is the same for right and for wrong predictions"),
         ("Sum", "Keras does not say which way|does not fit"),
     ],
 )

@@ -137,6 +137,9 @@ COURSES = [
     ({"schedule": "plateau"}, [0.2, 0.2, 0.1, 0.3, 0.3, 0.3], [1, 1, 0.5, 0.5, 0.5, 0.25], None),
     # After a cut the count begins again.
     ({"schedule": "plateau"}, [0.2, 0.1, 0.1, 0.1, 0.1], [1, 1, 0.5, 0.5, 0.25], None),
+    # NaN, a metric that is not defined, is no best value.
+    ({"schedule": "plateau", "early_stop": 3}, [math.nan, 0.1, 0.2, 0.3], [1] * 4, [False] * 4),
+    ({"early_stop": 2}, [0.3, math.nan, math.nan], [1] * 3, [False, False, True]),
     ({"early_stop": 2}, [0.3, 0.2, 0.3], [1, 1, 1], [False, False, True]),
     ({"early_stop": 2}, [0.3, 0.2, 0.4, 0.4], [1] * 4, [False] * 4),
     (

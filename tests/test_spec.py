@@ -243,7 +243,7 @@ BOUNDS = [
     (Recipe, "linear_probe", [0, 100_000], [-1, 100_001, 1.0]),
     (Recipe, "validation_share", [0, 1e-9, 0.5], [-0.1, 0.51]),
     (Recipe, "folds", [0, 2, 1000], [1, -1, 1001, 2.0]),
-    (Recipe, "fold", [0], [-1, 1, 0.0]),
+    (Recipe, "fold", [0], [-1, 1000, 0.0]),
 ]
 GOOD_NUMBERS = [(kind, name, value) for kind, name, good, _ in BOUNDS for value in good]
 BAD_NUMBERS = [
@@ -350,6 +350,8 @@ def test_texts(kind, name, value):
         ),
         ({"model": "tiny"}, "^Recipe: model must be a ModelSpec; received 'tiny'"),
         ({"description": None}, "^Recipe: description must be a text; received None"),
+        ({"fold": 1}, "^Recipe: fold is 1, but of how many\\? set folds, from 2"),
+        ({"folds": 3, "fold": 3}, "^Recipe: fold must be a whole number from 0 to 2; received 3"),
         ({"measured": None}, "^Recipe: measured must be a text; received None"),
     ],
 )

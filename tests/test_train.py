@@ -17,6 +17,7 @@ from plain_keras import predict_elsewhere
 from carlib.audit import Fault
 from carlib.catalog import Catalog, read_catalog
 from carlib.checkpoints import find_checkpoint, read_state
+from carlib.checkpoints.disk import verify
 from carlib.errors import CarlibError, DataError, RunError, UsageError
 from carlib.files import only_one
 from carlib.loader import Workers
@@ -677,7 +678,10 @@ def test_features_are_kept_for_the_next_session_and_made_again_where_damaged(
 
 
 def test_the_clock_stops_in_the_middle_of_caching(tmp_path, catalog, recipe, monkeypatch):
-    """A batch of features takes 40 s: those of training are kept, validation's do not fit."""
+    """A batch of features takes 40 s: those of training are kept, validation's do not fit.
+
+    The next session has them, and gets further.
+    """
     now = [0.0]
     from carlib.features import FeatureCache
 
@@ -693,11 +697,59 @@ def test_the_clock_stops_in_the_middle_of_caching(tmp_path, catalog, recipe, mon
     monkeypatch.setattr(FeatureCache, "view", slow)
     session = Session(limit=60.0, clock=lambda: now[0], began=0.0)
     changed = with_settings(recipe, ["phases.head.views=1"])
-    with pytest.raises(RunError, match=r"no step fits into this session.*raise --limit"):
-        train_model(changed, catalog, tmp_path / "run", session=session)
+    assert train_model(changed, catalog, tmp_path / "run", session=session).why == "the clock"
     (kept,) = (tmp_path / "run/features").iterdir()
     with np.load(kept) as features:
         assert features["features"].shape == (48, 48)
+    short = Session(limit=3.0, clock=lambda: now[0], began=now[0])
+    with pytest.raises(RunError, match=r"no view of the features fits into this session.*--limit"):
+        train_model(changed, catalog, tmp_path / "run", session=short)
+    again = Session(limit=60.0, clock=lambda: now[0], began=now[0])
+    outcome = train_model(
+        changed, catalog, tmp_path / "next", session=again, resume=str(tmp_path / "run")
+    )
+    assert find_checkpoint(tmp_path / "next/chain").position.phase >= 1 or outcome.done
+
+
+def test_a_phase_on_cached_features_says_nothing_of_the_network(
+    tmp_path, catalog, recipe, monkeypatch
+):
+    """Validation on features takes no time; the first one through the network takes 500 s."""
+    clock = Clock(first=10, step=10, validation=500)
+    validate = loop.Training._validate
+
+    def slow(self, stage, validator):
+        clock.now += 0.01 if stage.caches else 3 * 10  # 12 photos, steps of 16
+        return validate(self, stage, validator)
+
+    monkeypatch.setattr(loop.Training, "_validate", slow)
+    changed = with_settings(recipe, ["phases.head.views=1"])
+    # Three steps of the head, three of the network: the guess at a validation is 7.5 s.
+    session = clock.session(30 + 30 + 14)
+    outcome = train_model(changed, catalog, tmp_path, session=session, callbacks=[clock])
+    assert (outcome.done, outcome.why) == (False, "the clock")
+    newest = find_checkpoint(tmp_path / "chain").position
+    assert (newest.phase, newest.epoch, newest.step) == (1, 0, STEPS)
+    assert session.left() > 0
+
+
+def test_the_average_comes_back_with_a_lost_best_model(tmp_path, catalog, recipe):
+    """The best epoch's weights are the average, in the first export and in one from the chain."""
+    alone = dataclasses.replace(recipe, phases=recipe.phases[1:])
+    changed = with_settings(alone, ["phases.all.ema=0.9", "phases.all.epochs=3"])
+    out = tmp_path / "run"
+    train_model(changed, catalog, out, session=Session(stop_after=4))
+    first = keras.models.load_model(out / "best/model.keras").get_weights()
+    name = read_state(find_checkpoint(out / "chain"))[1]["ledger"]["best"]["checkpoint"]
+    kernel = read_state(verify(out / "chain" / name))[0]["model/head_classes/kernel"]
+    averages = [weight for weight in first if weight.shape == kernel.shape]
+    assert name == "000002-p0e1s0"  # within the phase: its weights are not the average
+    assert all((weight != kernel).any() for weight in averages)
+    shutil.rmtree(out / "best")
+    train_model(changed, catalog, out, session=Session(stop_after=1))
+    again = keras.models.load_model(out / "best/model.keras").get_weights()
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_without_validation_the_last_epoch_is_the_best(tmp_path, catalog, recipe):

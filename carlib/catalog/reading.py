@@ -19,7 +19,9 @@ TEST_NAMES = ("test_upload", "test")
 LAYOUTS = "train/<class>/*.jpg, or train.csv (Id, Category) with photos under train/, or train.zip"
 
 
-def read_catalog(folder: Path | str, groups: Path | str | None = None) -> Catalog:
+def read_catalog(
+    folder: Path | str, groups: Path | str | None = None, *, least: int = 2
+) -> Catalog:
     """Return the labelled photos of a data folder.
 
     Args:
@@ -27,16 +29,22 @@ def read_catalog(folder: Path | str, groups: Path | str | None = None) -> Catalo
             class) with the photos anywhere under ``train/``, or either inside ``train.zip``.
         groups: A CSV with a header, first column id, second the name of its group, photos that
             ``split`` keeps together; a photo without a row is its own group. Defaults to none.
+        least: Classes that there must be; 1 for a set that is merged into another. Defaults to 2.
 
     Ids are the CSV's, or "class/file" without one. Classes are sorted, as numbers where
     all are whole numbers.
 
     Raises:
-        DataError: No such folder or layout, an empty class, one class only, a CSV row
+        DataError: No such folder or layout, an empty class, too few classes, a CSV row
             without a photo, labels of CSV and folders that disagree, a damaged archive, groups
             of photos that are not there.
     """
     catalog = _read(_existing(folder))
+    if len(catalog.classes) < least:
+        raise DataError(
+            f"{folder} has {len(catalog.classes)} class of training photos; a classifier needs "
+            "two or more"
+        )
     return catalog if groups is None else _grouped(catalog, Path(groups))
 
 
@@ -244,10 +252,6 @@ def _labelled(said: Mapping[str, str], where: Mapping[str, str], folder: Path) -
     names = set(said.values())
     numeric = all(name.isdecimal() for name in names)
     classes = tuple(sorted(names, key=lambda name: (int(name), name) if numeric else (0, name)))
-    if len(classes) < 2:
-        raise DataError(
-            f"{folder} has {len(classes)} class of training photos; a classifier needs two or more"
-        )
     numbers = {name: number for number, name in enumerate(classes)}
     ids = tuple(sorted(said))
     return Catalog(

@@ -293,7 +293,9 @@ class Recipe:
         _number(self, "validation_share", 0, 0.5, whole=False)
         if self.folds != 0:
             _number(self, "folds", 2, 1000, whole=True)
-        _number(self, "fold", 0, max(0, self.folds - 1), whole=True)
+        _number(self, "fold", 0, self.folds - 1 if self.folds else 999, whole=True)
+        if self.fold and not self.folds:
+            raise UsageError(f"Recipe: fold is {self.fold}, but of how many? set folds, from 2")
         for phase in self.phases if not self.validates else ():
             if phase.schedule == "plateau" or phase.early_stop or phase.restore_best:
                 raise UsageError(

@@ -18,7 +18,8 @@ class Clock:
         session: Its limit counts.
         step: Longest training step, a first one (traced) left out.
         save: Longest save.
-        validation: Longest validation.
+        validation: Longest validation through the network.
+        features: Longest batch of photos that features were cached from.
         steps: Training steps done in this session.
     """
 
@@ -26,6 +27,7 @@ class Clock:
     step: float = 0.0
     save: float = 0.0
     validation: float = 0.0
+    features: float = 0.0
     steps: int = 0
 
     def now(self) -> float:
@@ -37,10 +39,18 @@ class Clock:
         Args:
             starts: Seconds of earlier first steps, where the next is a first one.
         """
-        return self.session.must_stop(self._needed(max([self.step, *starts])), self.steps)
+        # Where only the head was trained so far, the network's pass is known from its features;
+        # a training step costs about three.
+        seconds = max([self.step, 3 * self.features, *starts])
+        return self.session.must_stop(self._needed(seconds), self.steps)
 
-    def before_validation(self, photos: int, batch_size: int) -> str:
-        """Say why to stop before a validation of so many photos, "" to go on."""
+    def before_validation(self, photos: float, batch_size: int) -> str:
+        """Say why to stop before a validation through the network, "" to go on.
+
+        Args:
+            photos: How many, of the size that is trained; larger ones count for more.
+            batch_size: Of the training steps.
+        """
         # Before the first: as if its photos were training steps, which is too much.
         guess = self.step * photos / batch_size
         return self.session.must_stop(self._needed(self.validation or guess), 0)
@@ -52,13 +62,13 @@ class Clock:
             starts: Seconds of earlier first steps: a guess at the first batch, which is traced.
             stop: Called with the reason once the next batch no longer fits.
         """
-        longest, before = max(starts, default=0.0), None
+        guess, before = max(starts, default=0.0), None
 
         def check() -> None:
-            nonlocal longest, before
+            nonlocal before
             if before is not None:
-                longest = max(longest, self.now() - before)
-            if why := self.session.must_stop(self._needed(longest), 0):
+                self.features = max(self.features, self.now() - before)
+            if why := self.session.must_stop(self._needed(self.features or guess), 0):
                 stop(why)
             before = self.now()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import platform
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from carlib.runfolder import (
     read_table,
     write_table,
 )
+from carlib.schedules import is_better
 
 HISTORY = (
     "phase",
@@ -95,10 +95,7 @@ class Ledger:
         """Say whether this epoch beats all before; the first of equals stays the best."""
         if not self.validates or self.best is None:
             return True
-        value, best = row[f"val_{self.monitor}"], self.best["value"]
-        if math.isnan(best):  # a metric that is not defined for some predictions
-            return not math.isnan(value)
-        return bool(value > best if self.higher else value < best)
+        return is_better(row[f"val_{self.monitor}"], self.best["value"], higher=self.higher)
 
     def add_epoch(self, row: Row, timing: Row) -> None:
         """Take in a finished epoch. A new best one lies in the checkpoint that comes next."""

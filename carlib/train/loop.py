@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -87,6 +88,8 @@ class Training:
         trained = [self.freezer.apply(phase) for phase in recipe.phases]
         self.forward = make_forward(self.model)
         position, arrays, patience = self._restore(checkpoint)
+        if not any(phase.views for phase in recipe.phases[position.phase : position.phase + 1]):
+            shutil.rmtree(self.folder.features, ignore_errors=True)  # of a phase that is done
         write_whole(self.folder.recipe, to_json(recipe))
         self._report_left_out()
         self.begun_at = position
@@ -127,7 +130,10 @@ class Training:
         arrays, state = read_state(checkpoint)
         self.ledger.set(state["ledger"], checkpoint.name)
         self.best_before = self.ledger.best["checkpoint"] if self.ledger.best else ""
-        validations = (row["validation_seconds"] for row in self.ledger.timings)
+        through = {phase.name for phase in self.recipe.phases if not phase.views}
+        validations = (
+            row["validation_seconds"] for row in self.ledger.timings if row["phase"] in through
+        )
         self.clock.validation = max(validations, default=0.0)
         self.ledger.write()
         self._restore_best()
@@ -219,8 +225,7 @@ class Training:
             shown = time.perf_counter()
             for step in range(position.step, loader.steps):
                 # The first step of a session or phase is traced, and as slow as those before.
-                starts = [] if self.traced else self.ledger.starts.values()
-                if why := self.clock.before_step(starts):
+                if why := self.clock.before_step([] if self.traced else self._starts()):
                     self._stop(why, dataclasses.replace(position, step=step))
                 step_began = self.clock.now()
                 hooks.on_train_batch_begin(step)
@@ -244,8 +249,9 @@ class Training:
         loss, accuracy = (float(metric.result()) for metric in stage.metrics)
         _check_finite(phase, loss)
         seconds = time.perf_counter() - epoch_began
-        if self.validator is not None:
-            photos = len(self.material.validation)
+        if self.validator is not None and not stage.caches:  # on features it takes no time
+            larger = (self.recipe.model.size / loader.items.view.size) ** 2
+            photos = len(self.material.validation) * max(1.0, larger)
             if why := self.clock.before_validation(photos, loader.batch_size):
                 self._stop(why, dataclasses.replace(position, step=loader.steps))
         row = {
@@ -262,7 +268,8 @@ class Training:
                 row.update(self._validate(stage, self.validator))
                 _check_finite(phase, row["val_loss"])
             checked = self.clock.now() - validating
-            self.clock.validation = max(self.clock.validation, checked)
+            if not stage.caches:
+                self.clock.validation = max(self.clock.validation, checked)
             timing = {
                 "phase": phase.name,
                 "epoch": row["epoch"],
@@ -287,14 +294,21 @@ class Training:
         if not stage.caches:
             return 0.0
         began = self.clock.now()
-        check = self.clock.feature_check(
-            self.ledger.starts.values(), lambda why: self._stop(why, position)
-        )
-        stage.prepare(position.epoch, first, check)
+
+        def stop(why: str) -> None:
+            kept = any(cache.kept for cache in stage.caches)
+            self._stop(why, position, "" if kept else "no view of the features")
+
+        stage.prepare(position.epoch, first, self.clock.feature_check(self._starts(), stop))
         seconds = self.clock.now() - began
         so_far = self.ledger.features.get(stage.phase.name, 0.0)
         self.ledger.features[stage.phase.name] = round(so_far + seconds, 3)
         return seconds
+
+    def _starts(self) -> list[float]:
+        """Seconds of the first steps so far, those on cached features left out."""
+        through = [phase.name for phase in self.recipe.phases if not phase.views]
+        return [self.ledger.starts[name] for name in through if name in self.ledger.starts]
 
     def _tell(self, label: str, row: Row, timing: Row) -> None:
         """Print a finished epoch, and what the course so far warns of, each warning once."""
@@ -316,13 +330,14 @@ class Training:
                 self.warned.add(kind)
                 say(f"warning: {sentence}")
 
-    def _stop(self, why: str, position: Position) -> None:
+    def _stop(self, why: str, position: Position, undone: str = "no step") -> None:
+        """Save and end the session; it is an error if ``undone`` fits and nothing was done."""
         if position.step and self.stage is not None:
             _check_finite(self.stage.phase, float(self.stage.metrics[0].result()))
         self._save(position)
-        if why == "the clock" and position == self.begun_at:
+        if undone and why == "the clock" and position == self.begun_at:
             raise RunError(
-                "no step fits into this session, so another like it would get no further either: "
+                f"{undone} fits into this session, so another like it would get no further either: "
                 f"{max(0.0, self.session.left()):.0f} s were left after the start; raise --limit"
             )
         raise _Stop(why)

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from carlib.batches import pairs
+from carlib.batches import pair, pairs
 from carlib.checkpoints.state import get_state, set_state
 from carlib.features import FeatureCache, body_of, head_of
 from carlib.freeze import Freezer
-from carlib.loader import Loader, View, Workers
+from carlib.loader import Batch, Loader, View, Workers
 from carlib.metrics import measure
 from carlib.models.build import resized
 from carlib.predict import Forward, make_forward, probabilities
@@ -113,12 +113,10 @@ class Stage:
         features = self.caches[0].view(first + epoch % self.phase.views)
         order, size = self.loader.order(first + epoch), self.loader.batch_size
         labels = np.array(self.loader.catalog.labels)
-        targets = np.eye(self.classes, dtype=np.float32)
-        weights = None if self.weights is None else np.array(self.weights, np.float32)
         for step in range(start, self.loader.steps):
             numbers = order[step * size : (step + 1) * size]
-            batch = features[numbers], targets[labels[numbers]]
-            yield batch if weights is None else (*batch, weights[labels[numbers]])
+            batch = Batch(numbers, features[numbers], labels[numbers])
+            yield pair(batch, self.classes, self.weights)
 
     def validate(self, forward: Forward, validator: Loader) -> dict[str, float]:
         """Return loss and metrics on the validation photos, never augmented, by val_<name>.

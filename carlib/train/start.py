@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from carlib.checkpoints import Checkpoint, adopt, find_checkpoint, read_state
@@ -53,6 +54,9 @@ def find_start(
         _check(source, recipe, catalog_digest)
         best = read_state(source)[1]["ledger"]["best"] or {}
         adopt(source.path.parent, folder.chain, (best.get("checkpoint", ""), source.name))
+        features = source.path.parent.parent / folder.features.name
+        if features.is_dir():  # hours of a large network, and known by their names
+            shutil.copytree(features, folder.features, dirs_exist_ok=True)
         own = verify(folder.chain / source.name)
     if own:
         _check(own, recipe, catalog_digest)
