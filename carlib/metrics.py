@@ -37,11 +37,12 @@ def is_higher_better(monitor: str) -> bool:
     if monitor == LOSS:
         return False
     metric = _make(monitor)
-    truth = np.eye(3, dtype="float32")
-    right = 0.85 * truth + 0.05
+    truth = np.eye(8, dtype="float32")  # more classes than a top five
+    right = 0.84 * truth + 0.02
+    wrong = (1 - truth) / 7
     values = []
     try:
-        for found in (right, np.roll(right, 1, axis=1)):
+        for found in (right, wrong):
             metric.reset_state()
             metric.update_state(truth, found)
             values.append(np.asarray(metric.result()))
