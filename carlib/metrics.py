@@ -37,7 +37,8 @@ def is_higher_better(monitor: str) -> bool:
     if monitor == LOSS:
         return False
     metric = _make(monitor)
-    truth = np.eye(8, dtype="float32")  # more classes than a top five
+    # More classes than a top five, and not as many photos: some metrics take squares for theirs.
+    truth = np.eye(8, dtype="float32")[[0, 1, 2, 3, 4, 5, 6, 7, 0]]
     right = 0.84 * truth + 0.02
     wrong = (1 - truth) / 7
     values = []
