@@ -60,7 +60,7 @@ RECIPES = {
             ),
             label_smoothing=0.1,
             measured=(
-                "carlib demo (480 drawn photos of ten car models): 0.995 of 200 test photos; 85 s "
+                "carlib demo (480 drawn photos of ten car models): 0.995 of 200 test photos; 43 s "
                 "in all on 2 cores, drawing and predicting included"
             ),
         ),
