@@ -39,10 +39,7 @@ class Clock:
         Args:
             starts: Seconds of earlier first steps, where the next is a first one.
         """
-        # Where only the head was trained so far, the network's pass is known from its features;
-        # a training step costs about three.
-        seconds = max([self.step, 3 * self.features, *starts])
-        return self.session.must_stop(self._needed(seconds), self.steps)
+        return self.session.must_stop(self._needed(max([self.step, *starts])), self.steps)
 
     def before_validation(self, photos: float, batch_size: int) -> str:
         """Say why to stop before a validation through the network, "" to go on.

@@ -225,7 +225,12 @@ class Training:
             shown = time.perf_counter()
             for step in range(position.step, loader.steps):
                 # The first step of a session or phase is traced, and as slow as those before.
-                if why := self.clock.before_step([] if self.traced else self._starts()):
+                starts: list[float] = []
+                if not self.traced and not stage.caches:
+                    # Where only heads were trained so far, the network's pass is known from their
+                    # features; a training step costs about three.
+                    starts = [*self._starts(), 3 * self.clock.features]
+                if why := self.clock.before_step(starts):
                     self._stop(why, dataclasses.replace(position, step=step))
                 step_began = self.clock.now()
                 hooks.on_train_batch_begin(step)

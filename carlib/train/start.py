@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from carlib.checkpoints import Checkpoint, adopt, find_checkpoint, read_state
 from carlib.checkpoints.disk import MANIFEST, verify
 from carlib.errors import RunError, UsageError
+from carlib.files import write_whole
 from carlib.loader import View
 from carlib.metrics import is_higher_better
 from carlib.models.build import check_model
@@ -55,8 +55,9 @@ def find_start(
         best = read_state(source)[1]["ledger"]["best"] or {}
         adopt(source.path.parent, folder.chain, (best.get("checkpoint", ""), source.name))
         features = source.path.parent.parent / folder.features.name
-        if features.is_dir():  # hours of a large network, and known by their names
-            shutil.copytree(features, folder.features, dirs_exist_ok=True)
+        # They may be hours of a large network; their names say what they belong to.
+        for path in sorted(features.glob("*.npz")):
+            write_whole(folder.features / path.name, path.read_bytes())
         own = verify(folder.chain / source.name)
     if own:
         _check(own, recipe, catalog_digest)
