@@ -20,7 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from carlib.checkpoints.state import get_state
+from carlib.checkpoints.state import model_state
 from carlib.errors import CarlibError, UsageError
 from carlib.files import write_whole
 from carlib.loader import Loader
@@ -89,12 +89,17 @@ class FeatureCache:
                 [catalog_digest, loader.catalog.ids, asdict(loader.items.view), loader.seed]
             ).encode()
         )
-        for name, value in sorted(get_state(body).items()):
+        for name, value in sorted(model_state(body).get().items()):
             self._identity.update(f"{name} {value.dtype} {value.shape}".encode())
             self._identity.update(value.tobytes())
         self._held: tuple[Path, np.ndarray] | None = None
         self._unwritten: dict[Path, np.ndarray] = {}
         self.kept = 0  # views that this session has made and written
+
+    @property
+    def identity(self) -> str:
+        """Digest of all that the features depend on but the epoch, as 64 hex digits."""
+        return self._identity.hexdigest()
 
     def view(self, epoch: int, before_batch: Callable[[], None] = lambda: None) -> np.ndarray:
         """Return the features of all photos as they are in ``epoch``.

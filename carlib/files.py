@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from carlib.errors import CarlibError, UsageError
+
+log = logging.getLogger("carlib")
 
 LOCK = "lock"  # file that a process at work in a folder holds
 ASIDE = ".aside"  # suffix of what is still being written; safe to delete
@@ -30,6 +33,8 @@ REFUSED = (
     errno.EBUSY,
     errno.ENAMETOOLONG,
 )
+# A file system without flock(2): Google Drive's in Colab, some network shares.
+LOCKLESS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 
 
 @contextmanager
@@ -142,6 +147,8 @@ def write_whole(path: Path | str, content: str | bytes) -> None:
 def only_one(folder: Path | str) -> Iterator[None]:
     """Hold ``folder`` against other processes, by a lock that the system drops with the process.
 
+    Where the file system has no locks, one warning says so and the work goes on.
+
     Raises:
         CarlibError: Another process holds it.
     """
@@ -155,6 +162,15 @@ def only_one(folder: Path | str) -> Iterator[None]:
                 raise CarlibError(
                     f"another process is at work in {folder}; wait for it, or choose another --out"
                 ) from None
+            except OSError as error:
+                if error.errno not in LOCKLESS:
+                    raise
+                log.warning(
+                    "%s lies on a file system without locks (%s): a second process cannot be kept "
+                    "out of it; do not start one there",
+                    folder,
+                    error.strerror,
+                )
             try:
                 yield
             finally:

@@ -49,13 +49,19 @@ def make_forward(model: keras.Model, dtype: str = "uint8") -> Forward:
     return lambda photos: forward()(tf.constant(photos))
 
 
-def probabilities(forward: Forward, loader: Loader, description: str = "predicting") -> np.ndarray:
+def probabilities(
+    forward: Forward,
+    loader: Loader,
+    description: str = "predicting",
+    before_batch: Callable[[], None] = lambda: None,
+) -> np.ndarray:
     """Return class probabilities of all photos of a loader, in catalog order.
 
     Args:
         forward: Of ``make_forward``.
         loader: Not for training: catalog order, every photo once.
         description: For the progress bar.
+        before_batch: Called before each batch; what it raises ends the work.
 
     Returns:
         float32, shape (photos, classes).
@@ -66,6 +72,7 @@ def probabilities(forward: Forward, loader: Loader, description: str = "predicti
     rows = []
     with bar:
         for batch in loader.epoch(0):
+            before_batch()
             rows.append(np.asarray(forward(batch.photos), np.float32))
             bar.update(len(batch.numbers))
     return np.concatenate(rows)

@@ -5,7 +5,7 @@ run/chain/                 checkpoints, and LAST
 run/best/model.keras       best epoch on the monitored validation metric, with model.json
 run/history.csv            a row an epoch; nothing that differs between equal runs
 run/timings.csv            a row an epoch: seconds, wait for photos, session
-run/sessions.csv           a row a session: start, stop, why, device, photos seen
+run/sessions.csv           a row a session: when, where, how far, why it stopped, hours and photos
 run/left-out.csv           photos that could not be used, and why
 run/predictions/*.npz      Predictions
 run/report.html, run/plots/*.png, run/result.json
@@ -27,10 +27,29 @@ from carlib.files import write_whole
 Row = dict[str, Any]
 
 TIMINGS = ("phase", "epoch", "session", "seconds", "wait", "validation_seconds", "photos")
-SESSIONS = ("session", "start", "stop", "why", "device", "photos", "steps", "versions")
+SESSIONS = (
+    "session",
+    "start",
+    "stop",
+    "seconds",
+    "why",
+    "where",
+    "device",
+    "parent",
+    "phase",
+    "epoch",
+    "value",
+    "photos",
+    "steps",
+    "saves",
+    "saving",
+    "total_hours",
+    "total_photos",
+    "versions",
+)
 LEFT_OUT = ("id", "path", "reason")
 # Texts even where they are all digits: a phase may be called "1", a photo "007".
-_TEXTS = {"phase", "start", "stop", "why", "device", "versions", *LEFT_OUT}
+_TEXTS = {"phase", "start", "stop", "why", "where", "device", "parent", "versions", *LEFT_OUT}
 
 
 @dataclass(frozen=True, slots=True)

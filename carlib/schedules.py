@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras.optimizers import schedules
@@ -17,14 +17,14 @@ from carlib.spec import Phase
 NOT_DECAYED = ["bias", "gamma", "beta"]
 
 
-def _constant(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
+def _constant(phase: Phase, steps: int, epoch: float, warmup: int) -> Any:
     if not warmup:
         return phase.lr
     # Straight up to lr, and there it stays.
     return schedules.PolynomialDecay(phase.lr / (warmup + 1), warmup, end_learning_rate=phase.lr)
 
 
-def _cosine(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
+def _cosine(phase: Phase, steps: int, epoch: float, warmup: int) -> Any:
     """Cosine to 0 over the phase (Loshchilov and Hutter 2017, SGDR, without restarts)."""
     if not warmup:
         return schedules.CosineDecay(phase.lr, steps)
@@ -36,12 +36,12 @@ def _cosine(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
     )
 
 
-def _step(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
-    every = round(phase.every * epoch) or -(-steps // 3)
+def _step(phase: Phase, steps: int, epoch: float, warmup: int) -> Any:
+    every = max(1, round(phase.every * epoch)) if phase.every else -(-steps // 3)
     return _WarmUp(schedules.ExponentialDecay(phase.lr, every, phase.decay, staircase=True), warmup)
 
 
-def _plateau(phase: Phase, steps: int, epoch: int, warmup: int) -> Any:
+def _plateau(phase: Phase, steps: int, epoch: float, warmup: int) -> Any:
     return _Scaled(_constant(phase, steps, epoch, warmup))
 
 
@@ -79,6 +79,8 @@ class _Scaled(schedules.LearningRateSchedule):
 def _options(phase: Phase) -> dict[str, Any]:
     """What all optimizers have in common."""
     options: dict[str, Any] = {"global_clipnorm": phase.clip} if phase.clip else {}
+    if phase.accumulate > 1:
+        options["gradient_accumulation_steps"] = phase.accumulate
     if phase.ema:
         # The average is kept beside the weights: Keras must never write it over them.
         options |= {"use_ema": True, "ema_momentum": phase.ema, "ema_overwrite_frequency": None}
@@ -116,10 +118,10 @@ OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
 
 
 def make_schedule(phase: Phase, steps_per_epoch: int) -> Any:
-    """Return the learning rate of a phase: a number, or a function of the phase's step.
+    """Return the learning rate of a phase: a number, or a function of the phase's updates.
 
     Args:
-        phase: Its schedule, lr, warm-up and epochs.
+        phase: Its schedule, lr, warm-up, epochs, and steps an update.
         steps_per_epoch: Steps an epoch, from 1.
 
     Raises:
@@ -130,8 +132,8 @@ def make_schedule(phase: Phase, steps_per_epoch: int) -> Any:
     0.05
     """
     make = look_up(SCHEDULES, phase.schedule, "schedule")
-    warmup = round(phase.warmup * steps_per_epoch)
-    return make(phase, phase.epochs * steps_per_epoch, steps_per_epoch, warmup)
+    epoch = steps_per_epoch / phase.accumulate  # in updates, as Keras counts them
+    return make(phase, max(1, int(phase.epochs * epoch)), epoch, round(phase.warmup * epoch))
 
 
 def make_optimizer(phase: Phase, schedule: Any) -> keras.optimizers.Optimizer:
@@ -152,7 +154,7 @@ def make_optimizer(phase: Phase, schedule: Any) -> keras.optimizers.Optimizer:
 
 
 def lr_of(schedule: Any, step: int) -> float:
-    """Return the learning rate of a step, counted from 0, by what ``make_schedule`` gave."""
+    """Return the learning rate of an update, counted from 0, by what ``make_schedule`` gave."""
     return float(schedule(step)) if callable(schedule) else float(schedule)
 
 
@@ -194,6 +196,7 @@ class Patience:
     since_best: int = 0
     since_cut: int = 0
     scale: float = 1.0
+    name: ClassVar[str] = "patience"
 
     def take(self, phase: Phase, value: float, *, higher: bool) -> bool:
         """Take in an epoch's value; return whether the phase must end.
@@ -222,7 +225,7 @@ class Patience:
         """Return all of it, ready for JSON."""
         return dataclasses.asdict(self)
 
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Patience:
-        """Return what ``get`` gave."""
-        return cls(**state)
+    def set(self, state: Mapping[str, Any], /) -> None:
+        """Take back what ``get`` gave."""
+        for entry in dataclasses.fields(self):
+            setattr(self, entry.name, state[entry.name])

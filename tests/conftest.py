@@ -17,8 +17,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sample(folder, classes=3, per_class=20, test_per_class=4)
 
 
-@pytest.fixture
-def recipe() -> Recipe:
+def make_recipe() -> Recipe:
     """Two phases of the tiny network: 48 training photos, 3 steps an epoch, 3 epochs."""
     return Recipe(
         "test",
@@ -39,3 +38,8 @@ def recipe() -> Recipe:
         ),
         label_smoothing=0.1,
     )
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return make_recipe()

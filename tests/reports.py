@@ -145,20 +145,41 @@ def make_run(
                     "photos": 480,
                 }
             )
-    session = {"device": "Tesla T4", "photos": 480, "steps": 15, "versions": "keras 3.13.2"}
+    session = {
+        "where": "kaggle-batch, host-1",
+        "device": "Tesla T4",
+        "photos": 480,
+        "steps": 15,
+        "saves": 6,
+        "saving": 4.5,
+        "versions": "keras 3.13.2",
+    }
     sessions = [
         {
             "session": 1,
             "start": "2025-03-01T10:00:00+00:00",
             "stop": "2025-03-01T11:00:00+00:00",
-            "why": "clock",
+            "seconds": 3600.0,
+            "why": "the clock",
+            "phase": phases[0].name,
+            "epoch": (total + 1) // 2,
+            "value": history[(total + 1) // 2 - 1]["val_accuracy"],
+            "total_hours": 1.0,
+            "total_photos": 480,
             **session,
         },
         {
             "session": 2,
             "start": "2025-03-01T12:00:00+00:00",
             "stop": "2025-03-01T12:30:00+00:00",
+            "seconds": 1800.0,
             "why": "done",
+            "parent": "000007-p0e2s0",
+            "phase": phases[-1].name,
+            "epoch": total,
+            "value": history[-1]["val_accuracy"],
+            "total_hours": 1.5,
+            "total_photos": 960,
             **session,
         },
     ]

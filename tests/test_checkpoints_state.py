@@ -12,8 +12,15 @@ import keras
 import numpy as np
 import pytest
 
-from carlib.checkpoints import Position, find_checkpoint, read_state, write_checkpoint
-from carlib.checkpoints.state import get_state, set_state
+from carlib.checkpoints import Position, Snapshot, find_checkpoint, read_state, write_checkpoint
+from carlib.checkpoints.parts import collect, restore
+from carlib.checkpoints.state import (
+    Variables,
+    averaged,
+    metrics_state,
+    model_state,
+    optimizer_state,
+)
 from carlib.errors import RunError
 from carlib.freeze import Freezer
 from carlib.models.build import build_model
@@ -38,11 +45,22 @@ class Trainer:
         logs = self.model.train_function(iter([batch(number)]))
         return {name: float(value) for name, value in logs.items()}
 
+    @property
+    def parts(self) -> dict[str, Variables]:
+        parts = (
+            model_state(self.model),
+            optimizer_state(self.optimizer),
+            metrics_state(self.metrics),
+        )
+        return {part.name: part for part in parts}
+
     def get(self) -> dict[str, np.ndarray]:
-        return get_state(self.model, self.optimizer, self.metrics)
+        arrays, values = collect(self.parts.values())
+        assert values == {"model": {}, "optimizer": {}, "metrics": {}}
+        return arrays
 
     def set(self, state: dict[str, np.ndarray]) -> None:
-        set_state(state, self.model, self.optimizer, self.metrics)
+        restore(self.parts.values(), state, {name: {} for name in self.parts})
 
 
 def batch(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,16 +102,23 @@ def trained() -> tuple[Trainer, dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "schedule", "dtype", "trains", "batchnorm"),
+    ("optimizer", "schedule", "dtype", "trains", "batchnorm", "more"),
     [
-        ("adam", "constant", "float32", "all", "trained"),
-        ("adamw", "cosine", "mixed_float16", "all", "trained"),
-        ("sgd", "cosine", "float32", 0.5, "frozen"),
-        ("adamw", "constant", "float32", "head", "frozen"),
+        ("adam", "constant", "float32", "all", "trained", {}),
+        ("adamw", "cosine", "mixed_float16", "all", "trained", {}),
+        ("sgd", "cosine", "float32", 0.5, "frozen", {}),
+        ("adamw", "constant", "float32", "head", "frozen", {}),
+        ("sgd", "constant", "float32", "all", "trained", {"ema": 0.9, "accumulate": 2}),
     ],
 )
 def test_training_goes_on_bit_for_bit(
-    tmp_path: Path, optimizer: str, schedule: str, dtype: str, trains: Any, batchnorm: str
+    tmp_path: Path,
+    optimizer: str,
+    schedule: str,
+    dtype: str,
+    trains: Any,
+    batchnorm: str,
+    more: dict[str, Any],
 ) -> None:
     options = {
         "dtype": dtype,
@@ -102,6 +127,7 @@ def test_training_goes_on_bit_for_bit(
         "trains": trains,
         "batchnorm": batchnorm,
         "weight_decay": 0.0 if optimizer == "adam" else 0.01,
+        **more,
     }
     uncut = trainer(seed=0, **options)
     uncut.step(0)
@@ -109,17 +135,7 @@ def test_training_goes_on_bit_for_bit(
     logs = uncut.step(1)
     end = uncut.get()
 
-    write_checkpoint(
-        tmp_path,
-        position=Position(0, 0, 1),
-        arrays=between,
-        state={},
-        recipe_digest="",
-        catalog_digest="",
-        parent=None,
-        metrics={},
-        versions={},
-    )
+    write_checkpoint(tmp_path, Snapshot(Position(0, 0, 1), between, {}, "test", "", ""), 1)
     checkpoint = find_checkpoint(tmp_path)
     assert checkpoint is not None
     kept = read_state(checkpoint)[0]
@@ -144,6 +160,8 @@ def test_training_goes_on_bit_for_bit(
     assert ("model/stem_conv/kernel" in moved) == (trains == "all")
     assert ("model/stem_bn/moving_mean" in moved) == (batchnorm == "trained")
     for slot in SLOTS[optimizer]:
+        assert f"optimizer/head_classes_kernel_{slot}" in moved
+    for slot in ("average", "gradient_accumulator") if more else ():
         assert f"optimizer/head_classes_kernel_{slot}" in moved
     if dtype == "mixed_float16":  # the outer optimizer's iteration stays 0
         assert {"optimizer/iteration#1", "optimizer/step_counter"} <= moved
@@ -179,7 +197,7 @@ def test_dropout_would_differ_without_its_seed_state(
 # ---- names
 
 
-def names(optimizer: str, dtype: str) -> list[str]:
+def names(optimizer: str, dtype: str, *more: str) -> list[str]:
     """What the keys are, in every version of Keras: written out by hand."""
     layers: list[tuple[str, list[str], list[str]]] = [("stem_conv", ["kernel"], [])]
     scales = ["gamma", "beta"], ["moving_mean", "moving_variance"]
@@ -199,7 +217,9 @@ def names(optimizer: str, dtype: str) -> list[str]:
     if dtype == "mixed_float16":
         found += ["optimizer/iteration#1", "optimizer/step_counter", "optimizer/dynamic_scale"]
         found += ["optimizer/learning_rate#1"]
-    found += [f"optimizer/{weight}_{slot}" for slot in SLOTS[optimizer] for weight in weights]
+    found += [
+        f"optimizer/{weight}_{slot}" for slot in (*SLOTS[optimizer], *more) for weight in weights
+    ]
     found += ["metrics/loss/total", "metrics/loss/count"]
     return [*found, "metrics/accuracy/total", "metrics/accuracy/count"]
 
@@ -214,12 +234,27 @@ def test_names_last(optimizer: str, dtype: str) -> None:
     assert not [name for name in state if re.search(r"adam|sgd|seed_generator_\d|_\d+/", name)]
 
 
+def of(part: str, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of one part, by its own names."""
+    prefix = f"{part}/"
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def test_names_of_averages_and_accumulators_last() -> None:
+    state = trainer(ema=0.9, accumulate=2).get()
+    assert sorted(state) == sorted(names("adam", "float32", "average", "gradient_accumulator"))
+
+
 def test_each_part_has_its_prefix(trained: tuple[Trainer, dict[str, np.ndarray]]) -> None:
     made, state = trained
-    alone = get_state(made.model)
+    assert list(made.parts) == ["model", "optimizer", "metrics"]
+    for name, part in made.parts.items():
+        assert part.get()
+        assert_same(part.get(), of(name, state))
+    alone = collect([model_state(made.model)])[0]
     assert {name.partition("/")[0] for name in alone} == {"model"}
     assert_same(alone, {name: value for name, value in state.items() if name[:6] == "model/"})
-    both = get_state(made.model, made.optimizer)
+    both = collect([model_state(made.model), optimizer_state(made.optimizer)])[0]
     assert {name.partition("/")[0] for name in both} == {"model", "optimizer"}
 
 
@@ -254,45 +289,61 @@ def changed(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray]], N
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("part", "change", "message"),
     [
-        (without("model/head_classes/bias"), "the checkpoint lacks model/head_classes/bias (1 v"),
         (
-            without("model/head_dropout/seed_generator_state"),
+            "model",
+            without("head_classes/bias"),
+            "the checkpoint lacks model/head_classes/bias (1 v",
+        ),
+        (
+            "model",
+            without("head_dropout/seed_generator_state"),
             "the checkpoint lacks model/head_dropout/seed_generator_state (1 variables differ)",
         ),
-        (without("optimizer/iteration"), "the checkpoint lacks optimizer/iteration (1 v"),
-        (without("metrics/loss/total"), "the checkpoint lacks metrics/loss/total (1 v"),
+        ("optimizer", without("iteration"), "the checkpoint lacks optimizer/iteration (1 v"),
+        ("metrics", without("loss/total"), "the checkpoint lacks metrics/loss/total (1 v"),
         (
-            changed("model/zzz/kernel", np.zeros(1)),
-            "the model has no model/zzz/kernel (1 variables differ); was it written by the same",
+            "model",
+            changed("zzz/kernel", np.zeros(1)),
+            "there is no model/zzz/kernel (1 variables differ); was it written by the same",
         ),
         (
-            changed("model/head_classes/bias", np.zeros(4, np.float32)),
+            "model",
+            changed("head_classes/bias", np.zeros(4, np.float32)),
             "model/head_classes/bias has the shape (4,), the model wants (3,)",
         ),
         (
-            changed("model/head_classes/bias", np.zeros((), np.float32)),
+            "model",
+            changed("head_classes/bias", np.zeros((), np.float32)),
             "model/head_classes/bias has the shape (), the model wants (3,)",
         ),
         (
-            changed("metrics/accuracy/count", np.zeros(1, np.float32)),
+            "metrics",
+            changed("accuracy/count", np.zeros(1, np.float32)),
             "metrics/accuracy/count has the shape (1,), the model wants ()",
         ),
-        (dict.clear, "the checkpoint lacks metrics/accuracy/count"),
+        ("model", dict.clear, "the checkpoint lacks model/block1a_bn/beta"),
+        ("optimizer", dict.clear, "the checkpoint lacks optimizer/block1a_bn_beta_momentum"),
+        ("metrics", dict.clear, "the checkpoint lacks metrics/accuracy/count"),
     ],
 )
-def test_set_state_refuses_and_then_has_changed_nothing(
+def test_a_part_refuses_and_then_has_changed_nothing(
     trained: tuple[Trainer, dict[str, np.ndarray]],
+    part: str,
     change: Callable[[dict[str, np.ndarray]], None],
     message: str,
 ) -> None:
     made, state = trained
-    bad = {name: value + 1 for name, value in state.items()}
+    bad = {name: value + 1 for name, value in of(part, state).items()}
     change(bad)
     match = "the checkpoint does not fit this model: .*" + re.escape(message)
     with pytest.raises(RunError, match=match):
-        made.set(bad)
+        made.parts[part].set(bad)
+    assert_same(made.get(), state)
+    everything = {k: v for k, v in state.items() if not k.startswith(f"{part}/")}
+    with pytest.raises(RunError, match=match):
+        made.set(everything | {f"{part}/{name}": value for name, value in bad.items()})
     assert_same(made.get(), state)
 
 
@@ -303,17 +354,72 @@ def test_a_state_of_another_phase_is_refused(
     made, state = trained
     head = trainer(trains="head", batchnorm="frozen")
     before = head.get()
-    with pytest.raises(RunError, match="the model has no optimizer/block1a_bn_beta_momentum"):
-        head.set(state)
+    with pytest.raises(RunError, match="there is no optimizer/block1a_bn_beta_momentum"):
+        head.parts["optimizer"].set(of("optimizer", state))
     assert_same(head.get(), before)
     with pytest.raises(RunError, match="the checkpoint lacks optimizer/block1a_bn_beta_momentum"):
-        made.set(before)
+        made.parts["optimizer"].set(of("optimizer", before))
     assert_same(made.get(), state)
+    with pytest.raises(RunError, match="the checkpoint lacks optimizer/block1a_bn_beta_momentum"):
+        made.set(before)
+    made.set(state)
 
 
-def test_two_variables_of_one_name_are_refused(
-    trained: tuple[Trainer, dict[str, np.ndarray]],
-) -> None:
+def test_two_variables_of_one_name_are_refused() -> None:
     twice = [keras.metrics.Mean(name="loss"), keras.metrics.Mean(name="loss")]
     with pytest.raises(RunError, match="two variables are called metrics/loss/total; give"):
-        get_state(trained[0].model, None, twice)
+        metrics_state(twice)
+
+
+# ---- averages
+
+
+def test_averages_come_in_place_of_the_weights_they_follow() -> None:
+    arrays = {
+        "model/a/kernel": np.array([1.0]),
+        "model/a/bias": np.array([2.0]),
+        "model/a_bias/average": np.array([3.0]),
+        "optimizer/a_kernel_average": np.array([4.0]),
+        "optimizer/a_kernel_momentum": np.array([5.0]),
+        "optimizer/b_kernel_average": np.array([6.0]),
+        "metrics/a/bias_average": np.array([7.0]),
+    }
+    said = {name: float(value[0]) for name, value in averaged(arrays).items()}
+    assert said == {"a/kernel": 4.0, "a/bias": 2.0, "a_bias/average": 3.0}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ema": 0.5},
+        {"ema": 0.5, "accumulate": 2},
+        {"ema": 0.9, "dtype": "mixed_float16", "optimizer": "adamw"},
+        {"ema": 0.5, "trains": "head", "batchnorm": "frozen", "optimizer": "sgd"},
+    ],
+)
+def test_the_averages_are_those_that_keras_would_put_in(options: dict[str, Any]) -> None:
+    made = trainer(**options)
+    for number in range(5):
+        made.step(number)
+    state = made.get()
+    weights = averaged(state)
+    assert list(weights) == list(of("model", state))
+    follows = {
+        name for name in weights if not np.array_equal(weights[name], state[f"model/{name}"])
+    }
+    inner = getattr(made.optimizer, "inner_optimizer", made.optimizer)
+    inner.finalize_variable_values(made.model.trainable_variables)
+    assert_same(made.parts["model"].get(), weights)
+    assert "head_classes/kernel" in follows
+    assert ("stem_conv/kernel" in follows) == (options.get("trains") != "head")
+    assert "stem_bn/moving_mean" not in follows  # not trained by the optimizer: as it is
+
+    made.set(state)
+    made.parts["model"].set(weights)
+    assert_same(made.parts["model"].get(), weights)
+
+
+def test_without_averages_the_weights_are_themselves(
+    trained: tuple[Trainer, dict[str, np.ndarray]],
+) -> None:
+    assert_same(averaged(trained[1]), of("model", trained[1]))

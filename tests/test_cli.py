@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,13 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
+from chains import flip
+from lineages import MIDDLE, NEWEST, START, build
 
 from carlib.checkpoints import find_checkpoint
 from carlib.cli import main
 from carlib.models import BACKBONES
-from carlib.runfolder import read_table
+from carlib.runfolder import SESSIONS, read_table, write_table
 
 TINY = ["--recipe", "tiny-check"]
 
@@ -100,6 +103,105 @@ def test_a_sample_submission_with_unknown_ids_is_refused(trained, photos, tmp_pa
     assert not out.exists()
 
 
+def test_chain_log_tells_the_sessions_and_the_checkpoints(trained, tmp_path, capsys):
+    shutil.copytree(trained / "chain", tmp_path / "copied")
+    for path in (trained, tmp_path / "copied"):
+        assert main(["chain", "log", "--run", str(path)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 120
+        text = "\n".join(lines)
+        assert ": recipe tiny-check\n2 sessions, " in text
+        first, second = (
+            next(line for line in lines if line.startswith(f"session {n}: ")) for n in (1, 2)
+        )
+        assert first.endswith(" s, stop-after")
+        assert second.endswith(" s, done")
+        assert "\n    from the start\n    to epoch 2 (phase all), val_accuracy 0." in text
+        assert re.search(r"\n    from 00000\d-p1e1s0\n    to epoch 3 \(phase all\), val_acc", text)
+        assert re.search(r"\n    \d+ saves held it up for [\d.]+ s \([\d.]+%\); so far ", text)
+        assert text.count("versions: carlib ") == 1
+        assert len(re.findall(r"\n  0000\d\d-p\d\S+ +session \d, [\w-]+, ", text)) == len(
+            list((trained / "chain").glob("0*"))
+        )
+
+
+def test_chain_log_as_json(trained, capsys):
+    assert main(["chain", "log", "--run", str(trained), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["recipe"], said["monitor"]) == ("tiny-check", "accuracy")
+    assert [each["why"] for each in said["sessions"]] == ["stop-after", "done"]
+    newest = said["checkpoints"][-1]
+    assert newest["path"] == str(trained / "chain" / newest["name"])
+    assert newest["position"] == {"phase": 2, "epoch": 0, "step": 0}
+    assert (newest["session"], newest["why"], newest["damage"]) == (2, "phase", "")
+    assert said["best"]["checkpoint"] in {each["name"] for each in said["checkpoints"]}
+
+
+def test_chain_log_of_a_branch_and_of_damage(tmp_path, capsys):
+    run = build(tmp_path / "run")
+    rows = read_table(run.sessions)
+    rows[1]["parent"] += " with phases.007.epochs: 3 -> 9"
+    rows[1]["versions"] = "carlib 0.1.0 keras 3.15.0"
+    write_table(run.sessions, rows, SESSIONS)
+    (run.chain / START / "manifest.json").unlink()
+    assert main(["chain", "log", "--run", str(run.root)]) == 0
+    text = capsys.readouterr().out
+    assert (
+        f"""
+session 2: 2025-03-02 10:00 UTC, 1 min 30 s, running or killed
+    from {MIDDLE} of /in/a/chain
+    with another recipe: phases.007.epochs: 3 -> 9
+    to epoch 2 (phase 007), val_AUC 0.5000; 4 steps, 64 photos
+    2 saves held it up for 0.9 s (1.0%); so far 3 min 0 s, 128 photos
+    on kaggle-batch, host-7; Tesla T4
+    other versions: keras 3.13.2 -> 3.15.0
+
+3 checkpoints there
+  {START}     DAMAGED: has no manifest.json: it was copied in part, or its removal was cut short
+"""
+        in text
+    )
+    assert main(["chain", "log", "--run", str(run.root), "--json"]) == 0
+    damaged = json.loads(capsys.readouterr().out)["checkpoints"][0]
+    assert damaged["damage"].startswith("has no manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("harmed", "code", "last"),
+    [
+        ([], 0, f"a run goes on from {NEWEST}"),
+        ([NEWEST], 1, f"a run goes on from {MIDDLE}"),
+        ([START, MIDDLE, NEWEST], 1, "no run can go on from here: fetch the chain again, or"),
+    ],
+)
+def test_chain_verify(tmp_path, capsys, harmed, code, last):
+    run = build(tmp_path / "run")
+    for name in harmed:
+        flip(run.chain / name / "arrays.npz")
+    assert main(["chain", "verify", "--run", str(run.root)]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("DAMAGED ")] == harmed
+    assert sum(line.startswith("whole ") for line in lines) == 5 - len(harmed)
+    assert lines[-1].startswith(last)
+    assert main(["chain", "verify", "--run", str(run.root), "--json"]) == code
+    said = json.loads(capsys.readouterr().out)
+    assert said["whole"] == (code == 0)
+    assert [each["name"] for each in said["things"] if not each["whole"]] == harmed
+    assert said["resumes"] == (last.split()[-1] if "goes on" in last else "")
+
+
+def test_chain_verify_before_the_first_checkpoint(tmp_path, capsys):
+    (tmp_path / "chain").mkdir()
+    assert main(["chain", "verify", "--run", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "there is no checkpoint yet: a run begins anew\n"
+
+
+@pytest.mark.parametrize("kind", ["log", "verify"])
+def test_chain_of_nothing(tmp_path, capsys, kind):
+    line = refused(capsys, 1, "chain", kind, "--run", tmp_path)
+    assert line.endswith("give a run folder, its chain folder or one checkpoint")
+
+
 def test_sample_and_its_zip_are_the_same_catalog(tmp_path, capsys):
     folder, zipped = tmp_path / "a", tmp_path / "b"
     few = ["--classes", "2", "--per-class", "3", "--test-per-class", "1"]
@@ -161,7 +263,7 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for command in ("demo", "sample", "train", "predict", "augment"):
+    for command in ("demo", "sample", "train", "predict", "chain", "models", "augment"):
         assert command in text
 
 
@@ -391,7 +493,8 @@ def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):
     )
     try:
         deadline = time.monotonic() + 120
-        while len(list((run / "chain").glob("0*"))) < 3 and time.monotonic() < deadline:
+        inside = "0*-p1e[1-9]*[0-9]/manifest.json"  # not one that is being written
+        while not list((run / "chain").glob(inside)) and time.monotonic() < deadline:
             time.sleep(0.05)
     finally:
         os.kill(process.pid, signal.SIGKILL)
@@ -403,7 +506,7 @@ def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):
     assert done.returncode == 75, done.stderr
     assert f"resuming from {before.name}" in done.stderr
     rows = read_table(run / "sessions.csv")
-    assert [row["why"] for row in rows] == ["running", "stop-after"]
+    assert [row["why"] for row in rows] == ["killed", "stop-after"]
 
 
 def test_the_demo(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
+import logging
 import os
 from pathlib import Path
 
@@ -197,6 +199,47 @@ def test_one_process_at_a_time_holds_a_folder(tmp_path):
     with only_one(run):
         pass
     assert (run / "a.txt").exists()
+
+
+def no_locks(code, monkeypatch):
+    def refuse(file: object, how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.parametrize("name", ["ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOLCK", "EINVAL"])
+def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, caplog, name):
+    number = getattr(errno, name)
+    no_locks(number, monkeypatch)
+    run = tmp_path / "run"
+    with only_one(run):
+        (run / "a.txt").write_text("at work")
+    assert (run / "a.txt").exists()
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("carlib", logging.WARNING)
+    assert record.getMessage() == (
+        f"{run} lies on a file system without locks ({os.strerror(number)}): a second process "
+        "cannot be kept out of it; do not start one there"
+    )
+
+
+def test_a_folder_without_locks_that_was_held_for_nothing_is_gone(tmp_path, monkeypatch):
+    no_locks(errno.ENOSYS, monkeypatch)
+    with only_one(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("EIO", OSError), ("EINTR", OSError), ("EACCES", CarlibError)]
+)
+def test_a_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch, caplog, name, kind):
+    number = getattr(errno, name)
+    no_locks(number, monkeypatch)
+    with pytest.raises(kind, match=os.strerror(number)), only_one(tmp_path / "run"):
+        pytest.fail("held without a lock")
+    assert not caplog.records
 
 
 def test_a_folder_held_for_nothing_is_gone(tmp_path):

@@ -27,7 +27,7 @@ FLOORS = (
     {"files", "archives", "spec", "session"},
     {"catalog", "images", "augment", "sample", "recipes", "submission", "runfolder"},
     {"audit", "loader", "metrics", "models", "schedules", "checkpoints", "watch"},
-    {"batches", "freeze", "predict"},
+    {"batches", "freeze", "lineage", "predict"},
     {"features"},
     {"train"},
     {"report", "demo"},
@@ -144,6 +144,7 @@ def test_an_unknown_name_is_an_attribute_error():
         "import carlib",
         "import carlib.cli; carlib.cli._parser().format_help()",
         "import carlib.loader, carlib.audit, carlib.checkpoints, carlib.recipes, carlib.models",
+        "import carlib.loader, carlib.lineage",
     ],
 )
 def test_what_stays_unloaded(code):

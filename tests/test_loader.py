@@ -29,6 +29,7 @@ from carlib.catalog import Catalog
 from carlib.errors import DataError, RunError, UsageError
 from carlib.images import fit, read_photo
 from carlib.loader import Batch, Items, Loader, View, Workers
+from carlib.loader.workers import Worker
 from carlib.spec import ModelSpec, Phase
 
 COUNT, BATCH, SIZE, SEED = 11, 3, 20, 5
@@ -590,6 +591,43 @@ def test_killed_workers_are_replaced(catalog: Catalog, processes: Loader, victim
     batches += epoch
     assert_same(batches, truth)
     assert_same(list(processes.epoch(1)), truth)
+
+
+def test_a_worker_that_is_sent_ctrl_c_goes_on_serving(catalog: Catalog) -> None:
+    others = children()
+    with make(catalog, "processes:1") as loader:
+        worker = Worker(loader.items)
+        (pid,) = children() - others
+        for start in range(3):
+            numbers = np.arange(start, start + 4)
+            assert np.array_equal(worker.batch(1, numbers), expected(catalog, 1, numbers))
+            os.kill(pid, signal.SIGINT)
+        assert children() - others == {pid}
+        worker.pipe.close()
+        worker.process.join()
+        assert worker.process.exitcode == 0
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_parent_alone(catalog: Catalog, tmp_path: Path) -> None:
+    """Sent to the group, first while the worker starts, then while it serves."""
+    script = """
+        import multiprocessing, os, signal
+        from carlib.catalog import Catalog
+        from carlib.images import read_photo
+        from carlib.loader import Items, View
+        from carlib.loader.workers import Worker
+
+        if __name__ == "__main__":
+            heard = []
+            signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+            worker = Worker(Items(CATALOG, View(20), 0, read_photo))
+            pid = worker.process.pid
+            for turn in range(3):
+                os.killpg(0, signal.SIGINT)
+                worker.batch(0, [turn, turn + 1])
+            print(len(heard), worker.process.pid == pid)
+        """
+    assert run(script.replace("CATALOG", repr(catalog)), tmp_path) == "3 True\n"
 
 
 def test_a_worker_killed_while_it_sends_its_batch_is_replaced(

@@ -285,6 +285,30 @@ def test_final_fit_that_stopped(tmp_path: Path) -> None:
     assert "so no score is known; 1 h 30 min in 2 sessions; stopped after 3 of 4 epochs" in text
 
 
+def test_session_table(tmp_path: Path) -> None:
+    """A killed one, and one that went on elsewhere with another library and recipe."""
+    run = make_run(tmp_path)
+    run.sessions[0].update(why="killed", seconds=900.0, saving=90.0)
+    run.sessions[1].update(
+        parent="000007-p0e2s0 of /in/<a>/chain with seed: 0 -> 1; phases: 'all' is new",
+        where="colab, host-2",
+        versions="keras 3.15.0",
+        value="",
+    )
+    text = Page(write_report(run.write())).text
+    assert "; 45 min in 2 sessions; done." in text
+    part = text[text.index("Why it stopped Where") :]
+    value = run.history[2]["val_accuracy"]
+    assert (
+        "Saves 1 2025-03-01 10:00 UTC 15 min killed 2025-03-01 11:00 UTC kaggle-batch, host-1 "
+        f"Tesla T4 the start epoch 3 phase head, accuracy {value:.3g} 480 15 steps 6 90 s, 10.0% "
+        "2 2025-03-01 12:00 UTC 30 min done 2025-03-01 12:30 UTC colab, host-2 Tesla T4 "
+        "keras 3.13.2 -> 3.15.0 000007-p0e2s0 of /in/<a>/chain seed: 0 -> 1 phases: 'all' is new "
+        "epoch 5 phase upper 480 15 steps 6 4.5 s, 0.2% "
+        "all 45 min 960 30 steps 12 94 s, 3.5% Recipe"
+    ) in part
+
+
 def test_recipe_reads_back_from_the_page(whole: tuple[Run, Page]) -> None:
     run, page = whole
     toml = next(word for word in page.words if word.startswith("name = "))
@@ -387,14 +411,16 @@ def test_stopped_run_without_predictions(tmp_path: Path) -> None:
     run.predictions = None
     del run.history[3:], run.timings[3:]
     run.result["best"] = {"phase": "upper", "epoch": 3, "value": run.history[2]["val_accuracy"]}
-    run.sessions[1].update(stop="", why="")
+    run.sessions[1].update(stop="", why="running")
     page = Page(write_report(run.write(), as_catalog(photos)))
     share = run.history[2]["val_accuracy"]
     assert f"{share:.1%} of 60 validation photos right" in page.text
     assert "best epoch 3 of 3 (phase upper)" in page.text
-    assert "stopped after 3 of 5 epochs: figures are of an unfinished run." in page.text
+    assert (
+        "stopped after 3 of 5 epochs (running or killed): figures are of an unfinished run."
+    ) in page.text
     assert "The run is not done, so the confusion matrix" in page.text
-    assert "not recorded: killed, or still running" in page.text
+    assert " 30 min running or killed kaggle-batch" in page.text
     assert "Worst photos" not in page.text
     plots = sorted(entry.name for entry in (run.root / "plots").iterdir())
     assert plots == ["curves.png", "lr.png", "phases.png", "sessions.png"]

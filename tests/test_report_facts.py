@@ -10,7 +10,8 @@ import pytest
 from reports import Run, make_run
 
 from carlib.report import text
-from carlib.report.facts import HISTORY, Best, Score, hours_between, read_facts, warnings
+from carlib.report.facts import HISTORY, Best, Score, read_facts, warnings
+from carlib.report.tables import sessions
 
 
 @pytest.mark.parametrize(
@@ -30,18 +31,50 @@ def test_interval(right: int, photos: int, low: float, high: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "stop", "hours"),
+    ("change", "hours"),
     [
-        ("2025-03-01T10:00:00", "2025-03-01T10:15:00", 0.25),
-        ("2025-03-01T10:00:00+00:00", "2025-03-01T10:00:00-02:00", 2.0),
-        ("1000.5", "4600.5", 1.0),
-        ("2025-03-01T10:00:00+00:00", "2025-03-01T10:15:00", None),
-        ("2025-03-01T10:00:00", "", None),
-        ("", "", None),
+        (lambda run: None, 1.5),
+        # A killed one is counted up to its last save, whatever its stop says.
+        (lambda run: run.sessions[0].update(why="killed", stop="", seconds=900.0), 0.75),
+        (lambda run: run.sessions[1].update(why="running", stop=""), 1.5),
+        (lambda run: run.sessions.clear(), sum([65.0] * 5) / 3600),
+        (lambda run: (run.sessions.clear(), run.timings.clear()), None),
     ],
 )
-def test_hours_between(start: str, stop: str, hours: float | None) -> None:
-    assert hours_between(start, stop) == hours
+def test_hours_of_a_run(
+    change: Callable[[Run], object], hours: float | None, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path)
+    for row in run.timings:
+        row["seconds"] = 60.0
+    change(run)
+    assert read_facts(run.write()).hours() == (hours and pytest.approx(hours))
+
+
+def test_a_killed_session_is_named_so_on_the_curves(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.sessions[0].update(why="killed")
+    assert read_facts(run.write()).session_starts() == [("1 (killed)", 1), ("2", 4)]
+
+
+def test_sessions_with_their_sums(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.sessions[0].update(why="killed", seconds=0.0, saves=0, saving=0.0)
+    run.sessions[1].update(parent="000007-p0e2s0 of /in/a/chain with seed: 0 -> 1")
+    said = sessions(read_facts(run.write()))
+    assert said is not None
+    assert [row["saving"] for row in said["rows"]] == [None, 0.0025]
+    assert said["rows"][1]["said"].origin == "/in/a/chain"
+    assert said["sums"] == {
+        "seconds": 1800.0,
+        "photos": 960,
+        "steps": 30,
+        "saves": 6,
+        "saving": 4.5,
+    }
+    assert said["saving"] == 0.0025
+    run.sessions.clear()
+    assert sessions(read_facts(run.write())) is None
 
 
 @pytest.mark.parametrize(

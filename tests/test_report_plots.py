@@ -188,11 +188,11 @@ def test_phases_without_times_or_shares() -> None:
     [
         ([("1", "the clock", 11.0), ("2", "done", 0.5)], "hours", ["11 h 0 min, the clock"]),
         ([("1", "done", 0.01)], "seconds", ["36 s, done"]),
-        ([("1", "", None), ("2", "done", 0.5)], "minutes", ["not known", "30 min, done"]),
+        ([("1", "killed", 0.0), ("2", "done", 0.5)], "minutes", ["0.0 s, killed", "30 min, done"]),
     ],
 )
 def test_sessions_show_their_hours(
-    hours: list[tuple[str, str, float | None]], unit: str, words: list[str]
+    hours: list[tuple[str, str, float]], unit: str, words: list[str]
 ) -> None:
     axes = plots.sessions(hours).axes[0]
     assert axes.get_xlabel() == unit

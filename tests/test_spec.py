@@ -11,6 +11,7 @@ import pytest
 
 from carlib.errors import UsageError
 from carlib.spec import (
+    Difference,
     ModelSpec,
     Phase,
     Recipe,
@@ -57,6 +58,7 @@ OTHER = {
         "clip": 1.0,
         "weight_decay": 1e-4,
         "batch_size": 31,
+        "accumulate": 4,
         "size": 24,
         "augment": "light",
         "clean_share": 0.5,
@@ -112,6 +114,10 @@ def vary(kind, name, value):
     if kind is ModelSpec:
         return dataclasses.replace(RECIPE, model=changed)
     return dataclasses.replace(RECIPE, phases=(changed, TOP)) if kind is Phase else changed
+
+
+def said_of(old, new):
+    return [str(difference) for difference in differences(old, new)]
 
 
 FIELDS = [(kind, entry.name) for kind in OTHER for entry in dataclasses.fields(kind)]
@@ -230,6 +236,7 @@ BOUNDS = [
     (Phase, "clip", [0, 1e6], [-0.1, 1.1e6]),
     (Phase, "weight_decay", [0, 10], [-1e-9, 10.1]),
     (Phase, "batch_size", [1, 65_536], [0, 65_537, 8.0]),
+    (Phase, "accumulate", [1, 10_000], [0, 10_001, 2.0]),
     (Phase, "size", [0, 16, 2048], [1, 15, 2049, 32.0, -1]),
     (Phase, "clean_share", [0, 1], [-0.1, 1.1]),
     (Phase, "erasing", [0, 1], [-0.1, 1.1]),
@@ -517,25 +524,25 @@ def test_files_that_are_no_recipe(read, text, message):
         (["model.weights=/a b/c#d.h5"], ["model.weights: none -> /a b/c#d.h5"]),
         (["model.weights=C:\\w"], ["model.weights: none -> C:\\w"]),
         (["model.dropout=0"], ["model.dropout: 0.2 -> 0.0"]),
-        (["phases.head.lr=0.1"], ["phases.0.lr: 0.001 -> 0.1"]),
-        (["phases.1.lr=1e-2"], ["phases.1.lr: 0.0001 -> 0.01"]),
-        (["phases.*.epochs=7"], ["phases.0.epochs: 2 -> 7", "phases.1.epochs: 3 -> 7"]),
-        (["phases.top.trains=all"], ["phases.1.trains: 0.5 -> all"]),
-        (["phases.head.trains=0.25"], ["phases.0.trains: head -> 0.25"]),
+        (["phases.head.lr=0.1"], ["phases.head.lr: 0.001 -> 0.1"]),
+        (["phases.1.lr=1e-2"], ["phases.top.lr: 0.0001 -> 0.01"]),
+        (["phases.*.epochs=7"], ["phases.head.epochs: 2 -> 7", "phases.top.epochs: 3 -> 7"]),
+        (["phases.top.trains=all"], ["phases.top.trains: 0.5 -> all"]),
+        (["phases.head.trains=0.25"], ["phases.head.trains: head -> 0.25"]),
         (
             ["phases.head.name=first", "phases.first.epochs=9"],
-            ["phases.0.epochs: 2 -> 9", "phases.0.name: head -> first"],
+            ["phases: 'head' is gone", "phases: 'first' is new"],
         ),
         # Bounds hold for the whole, not in between: warm-up 4 needs the epochs set after it.
         (
             ["phases.0.warmup=4", "phases.0.epochs=5"],
-            ["phases.0.epochs: 2 -> 5", "phases.0.warmup: 0.0 -> 4.0"],
+            ["phases.head.epochs: 2 -> 5", "phases.head.warmup: 0.0 -> 4.0"],
         ),
     ],
 )
 def test_settings(settings, expected):
     before = to_dict(RECIPE)
-    assert differences(RECIPE, with_settings(RECIPE, settings)) == expected
+    assert said_of(RECIPE, with_settings(RECIPE, settings)) == expected
     assert to_dict(RECIPE) == before
 
 
@@ -605,14 +612,85 @@ def test_no_differences():
     assert differences(RECIPE, RECIPE) == differences(RECIPE, renamed) == []
 
 
-def test_a_phase_more():
+PROBE = Phase("probe", 5, 1e-2, trains="head")
+FAST = dataclasses.replace(HEAD, lr=0.5)
+
+# Phases before, phases after, what is said of them.
+PHASES = [
+    ((HEAD, TOP), (HEAD, TOP), []),
+    ((HEAD,), (HEAD, TOP), ["phases: 'top' is new"]),
+    ((HEAD, TOP), (HEAD,), ["phases: 'top' is gone"]),
+    ((HEAD, TOP), (TOP,), ["phases: 'head' is gone"]),
+    ((HEAD, TOP), (PROBE, HEAD, TOP), ["phases: 'probe' is new"]),
+    ((HEAD, TOP), (HEAD, PROBE, TOP), ["phases: 'probe' is new"]),
+    ((HEAD, TOP), (TOP, HEAD), ["phases: the order head, top -> top, head"]),
+    (
+        (PROBE, HEAD, TOP),
+        (TOP, PROBE, HEAD),
+        ["phases: the order probe, head, top -> top, probe, head"],
+    ),
+    (
+        (HEAD, TOP),
+        (TOP, PROBE, HEAD),
+        ["phases: 'probe' is new", "phases: the order head, top -> top, head"],
+    ),
+    ((HEAD, TOP), (PROBE, FAST, TOP), ["phases: 'probe' is new", "phases.head.lr: 0.001 -> 0.5"]),
+    (
+        (HEAD, TOP),
+        (TOP, FAST),
+        ["phases: the order head, top -> top, head", "phases.head.lr: 0.001 -> 0.5"],
+    ),
+    ((HEAD,), (PROBE,), ["phases: 'head' is gone", "phases: 'probe' is new"]),
+    (
+        (HEAD,),
+        (dataclasses.replace(HEAD, name="order"),),
+        ["phases: 'head' is gone", "phases: 'order' is new"],
+    ),
+    (
+        (HEAD,),
+        (dataclasses.replace(HEAD, batchnorm="affine", restore_best=True, trains=0.25),),
+        [
+            "phases.head.trains: head -> 0.25",
+            "phases.head.batchnorm: frozen -> affine",
+            "phases.head.restore_best: False -> True",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), PHASES)
+def test_phases_are_matched_by_name(before, after, expected):
+    old = dataclasses.replace(RECIPE, phases=before)
+    new = dataclasses.replace(RECIPE, phases=after)
+    assert said_of(old, new) == expected
+    assert len(differences(new, old)) == len(expected)
+
+
+def test_a_difference_can_be_told_apart():
+    changed = dataclasses.replace(RECIPE, model=OTHER[Recipe]["model"], phases=(TOP, FAST), seed=3)
+    assert differences(RECIPE, changed) == [
+        Difference("model", "size", 32, 48),
+        Difference("phases", "order", ("head", "top"), ("top", "head")),
+        Difference("phases.head", "lr", 1e-3, 0.5),
+        Difference("", "seed", 0, 3),
+    ]
     shorter = dataclasses.replace(RECIPE, phases=(HEAD,))
-    lines = differences(shorter, RECIPE)
-    assert len(lines) == len(dataclasses.fields(Phase))
-    assert "phases.1.name: (none) -> top" in lines
-    assert "phases.1.name: top -> (none)" in differences(RECIPE, shorter)
+    assert differences(RECIPE, shorter) == [Difference("phases", "top", TOP, None)]
+    assert differences(shorter, RECIPE) == [Difference("phases", "top", None, TOP)]
 
 
-def test_the_name_of_a_phase_counts():
-    other = with_settings(RECIPE, ["phases.head.name=first"])
-    assert differences(RECIPE, other) == ["phases.0.name: head -> first"]
+def test_a_difference_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError, match="old"):
+        Difference("", "seed", 0, 3).old = 1
+
+
+VARIED = [
+    vary(kind, name, value) for kind, values in OTHER.items() for name, value in values.items()
+]
+VARIED += [dataclasses.replace(RECIPE, phases=phases) for pair in PHASES for phases in pair[:2]]
+
+
+@pytest.mark.parametrize("old", VARIED, ids=range(len(VARIED)))
+def test_digests_differ_where_there_are_differences(old):
+    for new in VARIED:
+        assert (old.digest() == new.digest()) is (differences(old, new) == [])

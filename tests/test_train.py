@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from plain_keras import predict_elsewhere
+from runs import final
 
 from carlib.audit import Fault
 from carlib.catalog import Catalog, read_catalog
@@ -23,7 +24,7 @@ from carlib.files import only_one
 from carlib.loader import Workers
 from carlib.predict import open_model
 from carlib.runfolder import RunFolder, read_json, read_table
-from carlib.session import Session
+from carlib.session import Every, Session
 from carlib.spec import from_json, with_settings
 from carlib.submission import Predictions
 from carlib.train import loop, train_model
@@ -50,67 +51,6 @@ def uncut(tmp_path_factory, catalog):
         return made[key]
 
     return run
-
-
-def final(out):
-    """Everything that contract 3 promises: last weights, history, best."""
-    checkpoint = find_checkpoint(out / "chain")
-    arrays, state = read_state(checkpoint)
-    best = keras.models.load_model(out / "best" / "model.keras")
-    return {
-        "position": checkpoint.position,
-        "arrays": {key: value.tobytes() for key, value in arrays.items()},
-        "history": (out / "history.csv").read_bytes(),
-        "best": {k: state["ledger"]["best"][k] for k in ("phase", "epoch", "value")},
-        "best weights": [weight.tobytes() for weight in best.get_weights()],
-    }
-
-
-# steps before the cut: at once, in mid-epoch, at an epoch's end, between phases, in the last epoch
-@pytest.mark.parametrize("cuts", [(1,), (2,), (3,), (4,), (6,), (8,), (1, 1), (4, 1, 2)])
-def test_a_cut_and_resumed_run_equals_the_uncut_one(tmp_path, catalog, recipe, uncut, cuts):
-    for steps in cuts:
-        outcome = train_model(recipe, catalog, tmp_path / "run", session=Session(stop_after=steps))
-        assert not outcome.done
-        assert outcome.why == "stop-after"
-        assert outcome.accuracy is None
-    outcome = train_model(recipe, catalog, tmp_path / "run")
-    assert outcome.done
-    assert final(tmp_path / "run") == final(uncut(recipe)[0])
-    assert len(read_table(tmp_path / "run/sessions.csv")) == len(cuts) + 1
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ["phases.*.optimizer=sgd"],
-        ["phases.*.optimizer=adam", "phases.*.schedule=constant", "phases.*.weight_decay=0"],
-        ["model.dtype=mixed_float16"],
-        ["monitor=loss", "phases.all.trains=0.5", "phases.all.batchnorm=frozen"],
-        ["phases.all.trains=0.3", "phases.all.share_by=compute", "phases.all.batchnorm=affine"],
-        ["phases.*.schedule=step", "phases.all.every=0.5", "phases.all.warmup=1"],
-        ["phases.all.schedule=plateau", "phases.all.patience=1", "phases.all.epochs=4"],
-        ["phases.*.ema=0.9"],
-        ["phases.*.ema=0.9", "model.dtype=mixed_float16"],
-        ["phases.all.early_stop=1", "phases.all.epochs=6", "phases.all.lr=1"],
-        ["phases.all.restore_best=true", "phases.all.lr=1", "phases.*.ema=0.5"],
-        ["phases.head.views=2", "phases.head.epochs=3"],
-        ["phases.head.views=1", "phases.head.epochs=3", "model.dtype=mixed_float16"],
-        ["linear_probe=3", "phases.all.size=48"],
-        ["phases.*.mixup=0.4", "phases.*.cutmix=1", "phases.*.erasing=0.5"],
-        ["phases.*.clean_share=0.5", "class_weights=balanced", "monitor=AUC"],
-        ["folds=4", "fold=3", "monitor=macro_f1"],
-        ["validation_share=0"],
-    ],
-    ids=" ".join,
-)
-@pytest.mark.parametrize("cuts", [(5,), (2, 5)], ids=str)
-def test_every_kind_of_state_survives_a_cut(tmp_path, catalog, recipe, uncut, settings, cuts):
-    changed = with_settings(recipe, settings)
-    for steps in cuts:
-        train_model(changed, catalog, tmp_path / "run", session=Session(stop_after=steps))
-    train_model(changed, catalog, tmp_path / "run")
-    assert final(tmp_path / "run") == final(uncut(recipe, settings)[0])
 
 
 def test_a_run_resumed_in_a_new_process_and_elsewhere_equals_the_uncut_one(
@@ -172,14 +112,18 @@ def test_a_damaged_newest_checkpoint_that_was_the_best_is_survived(
         return {"val_loss": 1 / number, "val_accuracy": number / 10, **others}
 
     class Kill(keras.callbacks.Callback):
+        begun = 0
+
         def on_epoch_begin(self, number, logs=None):
-            if len(read_table(tmp_path / "cut/history.csv")) == epoch - 1:
+            self.begun += 1
+            if self.begun == epoch:
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(loop.Training, "_validate", improving)
     train_model(recipe, catalog, tmp_path / "uncut")
+    every = Every(steps=1)
     with pytest.raises(KeyboardInterrupt):
-        train_model(recipe, catalog, tmp_path / "cut", callbacks=[Kill()])
+        train_model(recipe, catalog, tmp_path / "cut", callbacks=[Kill()], save_every=every)
     newest = find_checkpoint(tmp_path / "cut/chain").path
     (newest / "state.json").write_text("{}")
     train_model(recipe, catalog, tmp_path / "cut")
@@ -459,6 +403,44 @@ def test_a_callback_may_end_a_phase(tmp_path, catalog, recipe):
     assert [row["phase"] for row in history] == ["head", "all"]
 
 
+class Counter(keras.callbacks.Callback):
+    """A callback whose count belongs to the run's state."""
+
+    name = "counter"
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+
+    def get(self):
+        return {"steps": self.steps}
+
+    def set(self, state):
+        self.steps = state["steps"]
+
+
+def test_what_a_stateful_callback_remembers_survives_a_cut(tmp_path, catalog, recipe, capsys):
+    out, steps = tmp_path / "run", EPOCHS * STEPS
+    train_model(recipe, catalog, out, session=Session(stop_after=2), callbacks=[Counter()])
+    between = Session(stop_after=1)
+    with pytest.raises(RunError, match="it has state of 'counter', which nothing here takes"):
+        train_model(recipe, catalog, out, session=between)
+    train_model(recipe, catalog, out, session=between, callbacks=[Counter()])
+    last = Counter()
+    train_model(recipe, catalog, out, callbacks=[last])
+    assert last.steps == steps
+    assert "new to this run" not in capsys.readouterr().err
+    # One that an earlier session did not have begins with nothing.
+    train_model(recipe, catalog, tmp_path / "other", session=Session(stop_after=2))
+    late = Counter()
+    train_model(recipe, catalog, tmp_path / "other", callbacks=[late])
+    assert late.steps == steps - 2
+    assert "callback 'counter' is new to this run" in capsys.readouterr().err
+
+
 def test_photos_that_cannot_be_read_are_left_out_and_listed(tmp_path, photos, recipe):
     data = tmp_path / "data"
     shutil.copytree(photos, data)
@@ -516,7 +498,7 @@ def test_photos_none_of_which_can_be_read_are_refused(tmp_path, recipe):
 def test_a_run_of_another_recipe_is_refused_with_the_difference(tmp_path, catalog, recipe):
     train_model(recipe, catalog, tmp_path / "run", session=Session(stop_after=1))
     before = final_bytes(tmp_path / "run")
-    with pytest.raises(RunError, match=r"another recipe \(phases\.0\.lr: 0\.01 -> 0\.5\)"):
+    with pytest.raises(RunError, match=r"another recipe \(phases\.head\.lr: 0\.01 -> 0\.5\)"):
         train_model(with_settings(recipe, ["phases.head.lr=0.5"]), catalog, tmp_path / "run")
     assert final_bytes(tmp_path / "run") == before
 
@@ -614,7 +596,7 @@ def test_early_stop_ends_the_phase_and_may_give_the_best_weights_back(
     assert course(out, "phase") == ["head", "all", "all", "all"]
     assert read_json(out / "result.json")["phases"][1]["ended"] == "early stop"
     arrays, state = read_state(find_checkpoint(out / "chain"))
-    assert state["ledger"]["best"]["epoch"] == 2
+    assert state["parts"]["ledger"]["best"]["epoch"] == 2
     best = keras.models.load_model(out / "best/model.keras")
     kernel = best.get_layer("head_classes").kernel.numpy()
     assert (kernel == arrays["model/head_classes/kernel"]).all() == restore
@@ -782,7 +764,7 @@ def test_the_average_comes_back_with_a_lost_best_model(tmp_path, catalog, recipe
     out = tmp_path / "run"
     train_model(changed, catalog, out, session=Session(stop_after=4))
     first = keras.models.load_model(out / "best/model.keras").get_weights()
-    name = read_state(find_checkpoint(out / "chain"))[1]["ledger"]["best"]["checkpoint"]
+    name = read_state(find_checkpoint(out / "chain"))[1]["parts"]["ledger"]["best"]["checkpoint"]
     kernel = read_state(verify(out / "chain" / name))[0]["model/head_classes/kernel"]
     averages = [weight for weight in first if weight.shape == kernel.shape]
     assert name == "000002-p0e1s0"  # within the phase: its weights are not the average
@@ -815,7 +797,8 @@ def test_photos_of_another_size_train_the_same_network(tmp_path, catalog, recipe
 
 
 def test_warnings_come_while_training(tmp_path, catalog, recipe, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "watch", lambda rows, classes, photos: [f"Odd: {len(rows)}."])
+    odd = "carlib.train.teller.watch", lambda rows, classes, photos: [f"Odd: {len(rows)}."]
+    monkeypatch.setattr(*odd)
     train_model(recipe, catalog, tmp_path / "run")
     printed = capsys.readouterr().err
     assert printed.count("warning: Odd: 1.") == 1

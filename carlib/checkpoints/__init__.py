@@ -1,25 +1,31 @@
 """Checkpoints: a chain of whole, verified states of a run.
 
-This half writes, checks and finds them, free of TensorFlow; ``carlib.checkpoints.state``
-takes the state out of a Keras model and puts it back.
+``disk`` writes and checks one, ``chain`` finds and keeps them, ``parts`` says what a part of
+the state is, all free of TensorFlow; ``state`` makes parts of a Keras model.
 """
 
+from carlib.checkpoints.chain import find_chains, find_checkpoint, retain
 from carlib.checkpoints.disk import (
     Checkpoint,
     Position,
+    Snapshot,
     adopt,
-    find_checkpoint,
     read_state,
-    retain,
+    verify,
     write_checkpoint,
 )
+from carlib.checkpoints.parts import Stateful
 
 __all__ = [
     "Checkpoint",
     "Position",
+    "Snapshot",
+    "Stateful",
     "adopt",
+    "find_chains",
     "find_checkpoint",
     "read_state",
     "retain",
+    "verify",
     "write_checkpoint",
 ]

@@ -1,4 +1,4 @@
-"""The chain on disk: one folder a checkpoint, whole once its manifest is in place.
+"""One checkpoint on disk: a folder, whole once its manifest is in place.
 
 chain/LAST                          name of the newest
 chain/000042-p1e3s0/arrays.npz      every variable, by name
@@ -10,31 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from carlib.errors import RunError
-from carlib.files import ASIDE, explained, flush, sha256, whole_folder, write_whole
+from carlib.files import flush, sha256, whole_folder, write_whole
 
-log = logging.getLogger("carlib")
-
-FORMAT = 2  # 2: other items for the same recipe, and patience in the state
+FORMAT = 3  # 3: state by parts, and in the manifest who wrote it, when and why
 MANIFEST = "manifest.json"
 ARRAYS = "arrays.npz"
 STATE = "state.json"
 LAST = "LAST"
-_NAME = re.compile(r"^(\d{6,})-p\d+e\d+s\d+$")
 
 
-class _AnotherFormat(RunError):
+class AnotherFormat(RunError):
     """Whole, it may be, but not for this version: never passed over for an older one."""
 
 
@@ -57,6 +53,42 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run's state at one position, in memory: what a checkpoint is written from.
+
+    Args:
+        position: Where the run goes on.
+        arrays: Every variable, by name.
+        state: The rest of the state, ready for JSON.
+        recipe: Name of the recipe it belongs to.
+        recipe_digest: Of that recipe.
+        catalog_digest: Of the photos it was trained on.
+        determinism: "exact" or "fast", as the recipe has it.
+        parent: Name of the checkpoint before it, or "".
+        origin: Folder of the parent's chain, where that is not its own.
+        session: Number of the session that wrote it.
+        why: What it was written for: "start", "interval", "epoch", "best", "phase", or what stopped
+            the session.
+        metrics: Of the newest finished epoch.
+        versions: Of the libraries that wrote it.
+    """
+
+    position: Position
+    arrays: Mapping[str, np.ndarray]
+    state: Mapping[str, Any]
+    recipe: str
+    recipe_digest: str
+    catalog_digest: str
+    determinism: str = "exact"
+    parent: str = ""
+    origin: str = ""
+    session: int = 1
+    why: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A whole checkpoint.
 
@@ -64,9 +96,16 @@ class Checkpoint:
         path: Its folder.
         number: Place in the chain, from 1.
         position: Where the run goes on.
-        recipe_digest: Of the recipe it belongs to.
+        recipe: Name of the recipe it belongs to.
+        recipe_digest: Of that recipe.
         catalog_digest: Of the photos it was trained on.
+        determinism: "exact" or "fast".
         parent: Name of the checkpoint before it, or "".
+        origin: Folder of the parent's chain, where that is not its own.
+        session: Number of the session that wrote it.
+        why: What it was written for, as in Snapshot.
+        written: UTC time in ISO 8601.
+        size: Bytes of its files, the manifest left out.
         metrics: Of the newest finished epoch.
         versions: Of the libraries that wrote it.
     """
@@ -74,9 +113,16 @@ class Checkpoint:
     path: Path
     number: int
     position: Position
+    recipe: str
     recipe_digest: str
     catalog_digest: str
+    determinism: str
     parent: str
+    origin: str
+    session: int
+    why: str
+    written: str
+    size: int
     metrics: Mapping[str, float]
     versions: Mapping[str, str]
 
@@ -85,42 +131,58 @@ class Checkpoint:
         return self.path.name
 
 
-def write_checkpoint(
-    chain: Path,
-    *,
-    position: Position,
-    arrays: Mapping[str, np.ndarray],
-    state: Mapping[str, Any],
-    recipe_digest: str,
-    catalog_digest: str,
-    parent: Checkpoint | None,
-    metrics: Mapping[str, float],
-    versions: Mapping[str, str],
-) -> Checkpoint:
+_SAID = (
+    "recipe",
+    "recipe_digest",
+    "catalog_digest",
+    "determinism",
+    "parent",
+    "origin",
+    "session",
+    "why",
+    "metrics",
+    "versions",
+)
+
+
+def name_of(number: int, position: Position) -> str:
+    """Return the name of a checkpoint's folder.
+
+    >>> name_of(42, Position(1, 3))
+    '000042-p1e3s0'
+    """
+    return f"{number:06d}-p{position.phase}e{position.epoch}s{position.step}"
+
+
+def write_checkpoint(chain: Path, snapshot: Snapshot, number: int) -> Checkpoint:
     """Write one checkpoint and make it the newest; whole or not at all.
 
     Everything goes into a folder aside, flushed, the manifest last; the folder then takes its
     name by one rename, and LAST names it.
 
+    Args:
+        chain: Folder of the chain.
+        snapshot: What it holds.
+        number: Its place, above all there are (``next_number``).
+
     Raises:
         CarlibError: No space left, or a folder that refuses; the ones before stay as they are.
     """
-    number = max([parent.number if parent else 0, *map(_number, _folders(chain))]) + 1
-    name = f"{number:06d}-p{position.phase}e{position.epoch}s{position.step}"
+    name = name_of(number, snapshot.position)
     with whole_folder(chain / name) as aside:
-        _write_arrays(aside / ARRAYS, arrays)
-        (aside / STATE).write_text(json.dumps(state), encoding="utf-8")
+        _write_arrays(aside / ARRAYS, snapshot.arrays)
+        (aside / STATE).write_text(json.dumps(dict(snapshot.state)), encoding="utf-8")
         for part in (ARRAYS, STATE):
             flush(aside / part)
         manifest = {
             "format": FORMAT,
             "number": number,
-            "position": asdict(position),
-            "recipe_digest": recipe_digest,
-            "catalog_digest": catalog_digest,
-            "parent": parent.name if parent else "",
-            "metrics": dict(metrics),
-            "versions": dict(versions),
+            "position": asdict(snapshot.position),
+            **{key: getattr(snapshot, key) for key in _SAID},
+            "metrics": dict(snapshot.metrics),
+            "versions": dict(snapshot.versions),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "size": sum((aside / part).stat().st_size for part in (ARRAYS, STATE)),
             "files": {part: sha256(aside / part) for part in (ARRAYS, STATE)},
         }
         manifest["digest"] = _digest(manifest)
@@ -159,7 +221,7 @@ def _read_manifest(folder: Path) -> tuple[Checkpoint, dict[str, str]]:
     try:
         said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if said["format"] != FORMAT:
-            raise _AnotherFormat(
+            raise AnotherFormat(
                 f"{folder} was written in format {said['format']}; this carlib reads {FORMAT}: "
                 "resume with the version that wrote it"
             )
@@ -169,11 +231,9 @@ def _read_manifest(folder: Path) -> tuple[Checkpoint, dict[str, str]]:
             path=folder,
             number=int(said["number"]),
             position=Position(**said["position"]),
-            recipe_digest=said["recipe_digest"],
-            catalog_digest=said["catalog_digest"],
-            parent=said["parent"],
-            metrics=said["metrics"],
-            versions=said["versions"],
+            written=said["written"],
+            size=said["size"],
+            **{key: said[key] for key in _SAID},
         )
         return checkpoint, said["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -197,66 +257,29 @@ def verify(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def find_checkpoint(chain: Path) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a chain, or None where there is none.
-
-    A damaged one is named in a warning and passed over for the one before. LAST is a hint
-    for people; what counts are the folders.
-
-    Raises:
-        RunError: There are checkpoints, and none is whole: nothing here decides that a run's
-            work is lost.
-    """
-    for folder in sorted(_folders(chain), key=_number, reverse=True):
-        try:
-            return verify(folder)
-        except _AnotherFormat:
-            raise
-        except RunError as error:
-            log.warning("%s; passed over for the one before", error)
-    if _folders(chain):
-        raise RunError(
-            f"no checkpoint under {chain} is whole (each is named above): fetch the chain again, "
-            "or choose another --out to start anew"
-        )
-    return None
-
-
-def read_state(checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_state(
+    checkpoint: Checkpoint, *, arrays: bool = True
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return (arrays by name, the run's state) of a checkpoint.
+
+    Args:
+        checkpoint: To read.
+        arrays: False leaves them unread: the state alone is small.
 
     Raises:
         RunError: Damaged since it was verified.
     """
+    found: dict[str, np.ndarray] = {}
     try:
-        # Opened here: np.load leaves a damaged file open.
-        with open(checkpoint.path / ARRAYS, "rb") as file, np.load(file) as kept:
-            arrays = {key: kept[key] for key in kept.files}
+        if arrays:
+            # Opened here: np.load leaves a damaged file open.
+            with open(checkpoint.path / ARRAYS, "rb") as file, np.load(file) as kept:
+                found = {key: kept[key] for key in kept.files}
         state = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
     # zipfile and numpy raise many kinds on damaged files, EOFError and RuntimeError among them.
     except Exception as error:
         raise RunError(f"checkpoint {checkpoint.path} cannot be read: {error!r}") from error
-    return arrays, state
-
-
-def retain(chain: Path, keep: Iterable[str], newest: int = 2) -> None:
-    """Remove all checkpoints but the ``newest`` ones and those named in ``keep``.
-
-    The manifest goes first, so that a removal cut short leaves no half checkpoint that
-    looks whole. Leftovers of interrupted saves go too.
-    """
-    kept = set(keep)
-    folders = sorted(_folders(chain), key=_number, reverse=True)
-    with explained(chain):
-        for folder in folders[newest:]:
-            if folder.name not in kept:
-                (folder / MANIFEST).unlink(missing_ok=True)
-                shutil.rmtree(folder, ignore_errors=True)
-        for leftover in chain.glob(f"*{ASIDE}"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink()
+    return found, state
 
 
 def adopt(source: Path, chain: Path, names: Iterable[str]) -> None:
@@ -269,20 +292,19 @@ def adopt(source: Path, chain: Path, names: Iterable[str]) -> None:
         CarlibError: No space left, or a folder that refuses.
     """
     for name in names:
-        if not name or (chain / name).exists():
+        if not name or _is_whole(chain / name):
             continue
         verify(source / name)
+        shutil.rmtree(chain / name, ignore_errors=True)  # a damaged one would be in the way
         with whole_folder(chain / name) as aside:
             for part in (ARRAYS, STATE, MANIFEST):
                 shutil.copyfile(source / name / part, aside / part)
                 flush(aside / part)
 
 
-def _folders(chain: Path) -> list[Path]:
-    if not chain.is_dir():
-        return []
-    return [entry for entry in chain.iterdir() if entry.is_dir() and _NAME.match(entry.name)]
-
-
-def _number(folder: Path) -> int:
-    return int(folder.name.partition("-")[0])
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify(folder)
+    except RunError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""A compiled Keras model's whole state, out and back in, by names that last.
+"""Keras' variables as parts of the state, by names that last.
 
 Variable paths differ between Keras versions (``adam_w/...``, ``adamw/...``) and between a
 first and a second build in one process, so state is keyed by layer and by the optimizer's
@@ -8,7 +8,7 @@ leave it out, and a resumed run would draw other masks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -17,87 +17,93 @@ import numpy as np
 from carlib.errors import RunError
 
 
-def _named(
-    model: keras.Model, optimizer: Any, metrics: Iterable[keras.metrics.Metric]
-) -> Iterator[tuple[str, Any]]:
-    for layer in model.layers:
-        yield from _numbered(f"model/{layer.name}", layer.variables)
-    if optimizer is not None:
-        yield from _numbered("optimizer", optimizer.variables)
-    for metric in metrics:
-        yield from _numbered(f"metrics/{metric.name}", metric.variables)
-
-
-def _numbered(prefix: str, variables: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """A loss-scaled optimizer has two variables called iteration: the second is iteration#1."""
-    seen: dict[str, int] = {}
-    for variable in variables:
-        count = seen.get(variable.name, 0)
-        seen[variable.name] = count + 1
-        yield f"{prefix}/{variable.name}{f'#{count}' if count else ''}", variable
-
-
-def get_state(
-    model: keras.Model,
-    optimizer: Any = None,
-    metrics: Iterable[keras.metrics.Metric] = (),
-) -> dict[str, np.ndarray]:
-    """Return every variable's value by name.
+class Variables:
+    """Variables of one kind, by name: a part of the state.
 
     Args:
-        model: Its layers' variables, seed states included.
-        optimizer: Built; None leaves it out (between phases, when a new one comes).
-        metrics: Those with counts of the epoch so far.
-    """
-    state: dict[str, np.ndarray] = {}
-    for name, variable in _named(model, optimizer, metrics):
-        if name in state:
-            raise RunError(f"two variables are called {name}; give the model's layers other names")
-        state[name] = np.array(keras.ops.convert_to_numpy(variable))
-    return state
-
-
-def set_state(
-    state: dict[str, np.ndarray],
-    model: keras.Model,
-    optimizer: Any = None,
-    metrics: Iterable[keras.metrics.Metric] = (),
-) -> None:
-    """Put back what ``get_state`` returned, all of it or nothing.
+        name: Of the part: "model", "optimizer", "metrics".
+        owners: Pairs of a prefix ("" for none) and the variables that it names.
 
     Raises:
-        RunError: A variable that the state lacks, one it has too many, or another shape.
+        RunError: Two variables of one name.
     """
-    targets = dict(_named(model, optimizer, metrics))
-    if missing := sorted(set(targets) ^ set(state)):
-        where = "the checkpoint lacks" if missing[0] in targets else "the model has no"
-        raise RunError(
-            f"the checkpoint does not fit this model: {where} {missing[0]} "
-            f"({len(missing)} variables differ); was it written by the same recipe?"
-        )
-    for name, variable in targets.items():
-        if tuple(variable.shape) != state[name].shape:
+
+    def __init__(self, name: str, owners: Iterable[tuple[str, Iterable[Any]]]):
+        self.name = name
+        self.variables: dict[str, Any] = {}
+        for prefix, variables in owners:
+            seen: dict[str, int] = {}
+            for variable in variables:
+                # A loss-scaled optimizer has two called iteration: the second is iteration#1.
+                count = seen.get(variable.name, 0)
+                seen[variable.name] = count + 1
+                key = "/".join(filter(None, (prefix, variable.name))) + (f"#{count}" * (count > 0))
+                if key in self.variables:
+                    raise RunError(
+                        f"two variables are called {name}/{key}; give the model's layers other "
+                        "names"
+                    )
+                self.variables[key] = variable
+
+    def get(self) -> dict[str, np.ndarray]:
+        """Return a copy of every variable's value by name."""
+        return {
+            key: np.array(keras.ops.convert_to_numpy(variable))
+            for key, variable in self.variables.items()
+        }
+
+    def set(self, state: Mapping[str, Any], /) -> None:
+        """Put back what ``get`` returned, all of it or nothing.
+
+        Raises:
+            RunError: A variable that the state lacks, one it has too many, or another shape.
+        """
+        if differing := sorted(set(self.variables) ^ set(state)):
+            first = f"{self.name}/{differing[0]}"
+            where = "the checkpoint lacks" if differing[0] in self.variables else "there is no"
             raise RunError(
-                f"the checkpoint does not fit this model: {name} has the shape "
-                f"{state[name].shape}, the model wants {tuple(variable.shape)}"
+                f"the checkpoint does not fit this model: {where} {first} "
+                f"({len(differing)} variables differ); was it written by the same recipe?"
             )
-    for name, variable in targets.items():
-        variable.assign(state[name])
+        for key, variable in self.variables.items():
+            if tuple(variable.shape) != np.shape(state[key]):
+                raise RunError(
+                    f"the checkpoint does not fit this model: {self.name}/{key} has the shape "
+                    f"{np.shape(state[key])}, the model wants {tuple(variable.shape)}"
+                )
+        for key, variable in self.variables.items():
+            variable.assign(state[key])
 
 
-def averaged(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the model's part of a state, moving averages in place of the weights they follow.
+def model_state(model: keras.Model) -> Variables:
+    """Return a model's part: its layers' variables, seed states included."""
+    return Variables("model", ((layer.name, layer.variables) for layer in model.layers))
 
-    Where an optimizer keeps no averages (``use_ema`` off), it is the weights themselves.
 
-    >>> state = {"model/a/kernel": 1, "optimizer/a_kernel_average": 2, "model/a/bias": 3}
-    >>> averaged(state)
-    {'model/a/kernel': 2, 'model/a/bias': 3}
+def optimizer_state(optimizer: Any) -> Variables:
+    """Return a built optimizer's part: slots, iterations, loss scale, averages, accumulators."""
+    return Variables("optimizer", [("", optimizer.variables)])
+
+
+def metrics_state(metrics: Iterable[keras.metrics.Metric]) -> Variables:
+    """Return the part of metrics with counts of the epoch so far."""
+    return Variables("metrics", ((metric.name, metric.variables) for metric in metrics))
+
+
+def averaged(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the model's part of a checkpoint's arrays, for ``model_state(model).set``.
+
+    Moving averages come in place of the weights they follow. Where an optimizer keeps none
+    (``use_ema`` off), it is the weights themselves.
+
+    >>> arrays = {"model/a/kernel": 1, "optimizer/a_kernel_average": 2, "model/a/bias": 3}
+    >>> averaged(arrays)
+    {'a/kernel': 2, 'a/bias': 3}
     """
     weights = {}
-    for key, value in state.items():
+    for key, value in arrays.items():
         prefix, _, name = key.partition("/")
         if prefix == "model":
             average = f"optimizer/{name.replace('/', '_')}_average"
-            weights[key] = state.get(average, value)
+            weights[name] = arrays.get(average, value)
     return weights

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
+import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -62,7 +64,15 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, far = context.Pipe()
         self.process = context.Process(target=_serve, args=(far, self.items), daemon=True)
-        self.process.start()
+        # A terminal sends Ctrl-C to all its processes: the parent stops in order, and its workers
+        # go with their pipes. A worker is born with SIGINT blocked, for it loads what it needs
+        # before it can ignore it; multiprocessing's tracker, when started, would unblock it.
+        multiprocessing.resource_tracker.ensure_running()
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         far.close()
 
     def batch(self, epoch: int, numbers: np.ndarray, after: int | None = None) -> np.ndarray:
@@ -91,6 +101,8 @@ class Worker:
 
 def _serve(pipe: Connection, items: Items) -> None:
     """Make batches until the other end of the pipe is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     try:
         while True:
             asked = pipe.recv()

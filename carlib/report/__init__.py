@@ -125,7 +125,7 @@ class _Drawn:
 
     phases: list[dict[str, Any]]
     classes: list[dict[str, Any]]
-    sessions: list[dict[str, Any]]
+    sessions: dict[str, Any] | None
     confused: list[Pair]
     worst: list[Photo]
 
@@ -208,8 +208,8 @@ def _figures(facts: Facts, drawn: _Drawn) -> dict[str, _Figure]:
                 for photo in drawn.worst
             ],
         )
-    if drawn.sessions:
-        hours = [(row["session"], row["why"], row["hours"]) for row in drawn.sessions]
+    if facts.sessions:
+        hours = [(str(each.number), each.why, each.seconds / 3600) for each in facts.sessions]
         made["sessions"] = plain(plots.sessions, hours)
     return made
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from carlib.errors import CarlibError, RunError
-from carlib.runfolder import LEFT_OUT, SESSIONS, TIMINGS, RunFolder, read_json
+from carlib.lineage import Sitting, read_sessions
+from carlib.runfolder import LEFT_OUT, TIMINGS, RunFolder, read_json
 from carlib.spec import Recipe, from_json, to_toml
 from carlib.submission import Predictions
 from carlib.watch import watch
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 HISTORY = ("phase", "epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")
-TEXTS = frozenset(("phase", "session", "start", "stop", "why", "device", "versions", *LEFT_OUT))
+TEXTS = frozenset(("phase", "session", *LEFT_OUT))
 NEEDED = {"recipe": str, "classes": list, "photos": dict, "phases": list}  # of result.json
+KILLED = "killed"  # of a session that the next one found unclosed
 Z95 = 1.959964  # of a normal distribution: 95% lie within so many standard deviations
 
 
@@ -91,7 +92,7 @@ class Facts:
         result: Content of result.json.
         history: A row an epoch, columns HISTORY, and of lr_start and other val_* what there is.
         timings: A row an epoch, columns of runfolder.TIMINGS; no rows when missing.
-        sessions: A row a session, all columns as text but photos and steps.
+        sessions: As they were written down; none when missing.
         left_out: A row a photo left out, all columns as text.
         predictions: Of the validation photos, with labels; None when missing.
         recipe: The recipe as TOML; "" when missing.
@@ -102,7 +103,7 @@ class Facts:
     result: Mapping[str, Any]
     history: DataFrame
     timings: DataFrame
-    sessions: DataFrame
+    sessions: tuple[Sitting, ...]
     left_out: DataFrame
     predictions: Predictions | None
     recipe: str
@@ -156,41 +157,22 @@ class Facts:
         return max(len(self.left_out), int(self.result["photos"].get("left_out") or 0))
 
     def hours(self) -> float | None:
-        """Return the hours of all sessions; of all epochs where a session has no end."""
-        spans = [
-            hours_between(start, stop)
-            for start, stop in zip(self.sessions["start"], self.sessions["stop"], strict=True)
-        ]
-        known = [span for span in spans if span is not None]
-        if spans and len(known) == len(spans):
-            return sum(known)
+        """Return the hours of all sessions; of all epochs where no session is known."""
+        if self.sessions:
+            return sum(sitting.seconds for sitting in self.sessions) / 3600
         if self.timings.empty:
             return None
         return float(np.nansum(self.timings[["seconds", "validation_seconds"]].to_numpy())) / 3600
 
     def session_starts(self) -> list[tuple[str, int]]:
-        """Return each session with the first epoch it finished."""
+        """Return each session, a killed one named so, with the first epoch it finished."""
+        killed = {str(sitting.number) for sitting in self.sessions if sitting.why == KILLED}
         firsts: dict[str, int] = {}
         for session, epoch in zip(self.timings["session"], self.timings["epoch"], strict=True):
+            name = f"{session} (killed)" if session in killed else str(session)
             if math.isfinite(epoch):
-                firsts.setdefault(str(session), int(epoch))
+                firsts.setdefault(name, int(epoch))
         return list(firsts.items())
-
-
-def hours_between(start: str, stop: str) -> float | None:
-    """Return the hours between two ISO 8601 times, or two counts of seconds; None if unknown.
-
-    >>> hours_between("2025-03-01T10:00:00+00:00", "2025-03-01T11:30:00+00:00")
-    1.5
-    """
-    try:
-        return (float(stop) - float(start)) / 3600
-    except ValueError:
-        pass
-    try:
-        return (datetime.fromisoformat(stop) - datetime.fromisoformat(start)).total_seconds() / 3600
-    except (ValueError, TypeError):  # TypeError: one has a time zone, the other none
-        return None
 
 
 def read_facts(root: Path) -> Facts:
@@ -221,7 +203,7 @@ def read_facts(root: Path) -> Facts:
         result=result,
         history=history,
         timings=_table(run.timings, TIMINGS),
-        sessions=_table(run.sessions, SESSIONS),
+        sessions=read_sessions(run.sessions),
         left_out=_table(run.left_out, LEFT_OUT),
         predictions=predictions,
         recipe=to_toml(recipe) if recipe else "",

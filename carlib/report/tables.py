@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carlib.report.facts import Facts, Score, hours_between, waiting_share
+from carlib.report.facts import Facts, Score, waiting_share
 from carlib.report.text import number, percent
 from carlib.submission import Predictions
 
@@ -109,9 +109,20 @@ def _more(phase: Mapping[str, Any], size: int | None) -> Iterator[str]:
         yield "best weights restored"
 
 
-def sessions(facts: Facts) -> list[dict[str, Any]]:
-    """Return a row a session, with the hours it lasted."""
-    rows = facts.sessions.to_dict("records")
-    for row in rows:
-        row["hours"] = hours_between(row["start"], row["stop"])
-    return [{str(key): value for key, value in row.items()} for row in rows]
+def sessions(facts: Facts) -> dict[str, Any] | None:
+    """Return a row a session and their sums; None where no session is known."""
+    if not facts.sessions:
+        return None
+    rows = [
+        {"said": sitting, "saving": _share(sitting.saving, sitting.seconds)}
+        for sitting in facts.sessions
+    ]
+    sums = {
+        key: sum(getattr(sitting, key) for sitting in facts.sessions)
+        for key in ("seconds", "photos", "steps", "saves", "saving")
+    }
+    return {"rows": rows, "sums": sums, "saving": _share(sums["saving"], sums["seconds"])}
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None

@@ -17,7 +17,7 @@ from carlib.spec.parts import (
     Phase,
     Recipe,
 )
-from carlib.spec.settings import differences, with_settings
+from carlib.spec.settings import Difference, differences, with_settings
 from carlib.spec.text import from_dict, from_json, from_toml, to_dict, to_json, to_toml
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "LOSSES",
     "RESIZES",
     "SHARES",
+    "Difference",
     "ModelSpec",
     "Phase",
     "Recipe",

@@ -30,7 +30,7 @@ def _number(owner: object, name: str, low: float, high: float = math.inf, *, who
         bounds = f"from {low:g}" + ("" if high == math.inf else f" to {high:g}")
         raise UsageError(f"{_kind(owner)}: {name} must be {kind} {bounds}; received {value!r}")
     if not whole:
-        object.__setattr__(owner, name, float(value))
+        object.__setattr__(owner, name, float(value) + 0.0)  # no -0.0
 
 
 def _one_of(owner: object, name: str, allowed: tuple[str, ...]) -> None:
@@ -124,6 +124,9 @@ class Phase:
         weight_decay: Decoupled weight decay a step of "adamw" and "sgd", as Keras defines it;
             biases and norms are spared. Defaults to 0.
         batch_size: Photos a step. Defaults to 32.
+        accumulate: Steps whose gradients are averaged into one update: a batch of so many times
+            the photos at the memory of one; BatchNorm, where trained, still sees single batches.
+            Steps left over at the phase's end update nothing. Defaults to 1.
         size: Side of the training photos in px; 0 means the model's. Validation and
             prediction keep the model's: photos seen a little smaller in training than in
             prediction help (Touvron et al. 2019, arxiv.org/abs/1906.06423). Defaults to 0.
@@ -141,7 +144,8 @@ class Phase:
             the frozen network runs over each view once, epoch e trains on view e mod
             ``views``. 0 means no cache. Defaults to 0.
         ema: Momentum of the moving average of the weights, which is validated, saved as the
-            best, and what the phase ends with; 0 means off. Defaults to 0.
+            best, and what the phase ends with; it moves at every step, accumulated ones too.
+            0 means off. Defaults to 0.
         early_stop: Epochs without a better validation before the phase ends; 0 means never.
         restore_best: The phase ends with the run's best weights so far, not its last ones.
             Defaults to False.
@@ -166,6 +170,7 @@ class Phase:
     clip: float = 0.0
     weight_decay: float = 0.0
     batch_size: int = 32
+    accumulate: int = 1
     size: int = 0
     augment: str = "none"
     clean_share: float = 0.0
@@ -195,6 +200,7 @@ class Phase:
         _number(self, "clip", 0, 1e6, whole=False)
         _number(self, "weight_decay", 0, 10, whole=False)
         _number(self, "batch_size", 1, 65_536, whole=True)
+        _number(self, "accumulate", 1, 10_000, whole=True)
         if self.size != 0:
             _number(self, "size", 16, 2048, whole=True)
         for name in ("clean_share", "erasing"):

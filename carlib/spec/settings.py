@@ -2,42 +2,89 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from carlib.errors import UsageError, suggestion
-from carlib.spec.parts import Recipe
+from carlib.spec.parts import Phase, Recipe
 from carlib.spec.text import from_dict, to_dict
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """Return what differs between two recipes, a line a key.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that two recipes don't have in common.
 
-    Name, description and measured don't count.
+    Args:
+        where: "" (the recipe's own field), "model", "phases.NAME", or "phases".
+        field: The field's name. Where it is "phases" as a whole: the name of a phase that
+            only one recipe has, or "order".
+        old: The old recipe's value: the field's; the Phase, or None where it is new; the names
+            of the phases that both have, as a tuple in its order.
+        new: Likewise, None where the phase is gone.
+
+    >>> str(Difference("phases.head", "lr", 0.01, 0.5))
+    'phases.head.lr: 0.01 -> 0.5'
+    """
+
+    where: str
+    field: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        if self.where != "phases":
+            key = f"{self.where}.{self.field}" if self.where else self.field
+            return f"{key}: {self.old} -> {self.new}"
+        if isinstance(self.old, tuple):
+            return f"phases: the order {', '.join(self.old)} -> {', '.join(self.new)}"
+        return f"phases: {self.field!r} is {'gone' if self.new is None else 'new'}"
+
+
+def differences(old: Recipe, new: Recipe) -> list[Difference]:
+    """Return what differs between two recipes, in the order of their fields.
+
+    Phases are matched by name. There are none if and only if the digests are equal: name,
+    description and measured don't count.
 
     >>> from carlib.spec.parts import ModelSpec, Phase
     >>> one = Recipe("r", ModelSpec("tiny", 32), (Phase("all", 1, 1e-3),))
-    >>> differences(one, with_settings(one, ["seed=3", "phases.all.lr=0.1"]))
-    ['phases.0.lr: 0.001 -> 0.1', 'seed: 0 -> 3']
+    >>> other = with_settings(one, ["seed=3", "phases.all.lr=0.1"])
+    >>> [str(difference) for difference in differences(one, other)]
+    ['phases.all.lr: 0.001 -> 0.1', 'seed: 0 -> 3']
     """
-    flat_old, flat_new = _flat(to_dict(old)), _flat(to_dict(new))
-    keys = sorted(set(flat_old) | set(flat_new))
-    return [
-        f"{key}: {flat_old.get(key, '(none)')} -> {flat_new.get(key, '(none)')}"
-        for key in keys
-        if flat_old.get(key) != flat_new.get(key) and key not in ("name", "description", "measured")
-    ]
+    found: list[Difference] = []
+    for difference in _of_fields("", old, new):
+        if difference.field == "model":
+            found += _of_fields("model", old.model, new.model)
+        elif difference.field == "phases":
+            found += _of_phases(old.phases, new.phases)
+        elif difference.field != "name":
+            found.append(difference)
+    return found
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, dict | list):
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        found: dict[str, Any] = {}
-        for key, inner in pairs:
-            found.update(_flat(inner, f"{path}.{key}" if path else str(key)))
-        return found
-    return {path: value}
+def _of_phases(old: tuple[Phase, ...], new: tuple[Phase, ...]) -> Iterator[Difference]:
+    before = {phase.name: phase for phase in old}
+    after = {phase.name: phase for phase in new}
+    for name in before | after:
+        if name not in before or name not in after:
+            yield Difference("phases", name, before.get(name), after.get(name))
+    order_before = tuple(name for name in before if name in after)
+    order_after = tuple(name for name in after if name in before)
+    if order_before != order_after:
+        yield Difference("phases", "order", order_before, order_after)
+    for name in order_before:
+        yield from _of_fields(f"phases.{name}", before[name], after[name])
+
+
+def _of_fields(where: str, old: Any, new: Any) -> Iterator[Difference]:
+    for entry in dataclasses.fields(old):
+        before, after = getattr(old, entry.name), getattr(new, entry.name)
+        if entry.compare and before != after:
+            yield Difference(where, entry.name, before, after)
 
 
 def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:

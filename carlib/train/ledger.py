@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import platform
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 from carlib.runfolder import (
     SESSIONS,
@@ -36,8 +38,7 @@ HISTORY = (
 class Ledger:
     """The rows of a run's tables, and its best epoch.
 
-    ``get`` and ``set`` carry it through checkpoints, so that a chain copied alone still
-    knows its past.
+    It is a part of the state, so that a chain copied alone still knows its past.
 
     Args:
         folder: Where the tables lie.
@@ -48,6 +49,8 @@ class Ledger:
         starts: Seconds from each phase's start to its first finished step.
         features: Seconds that each phase spent on caching features.
         ended: Why each finished phase ended.
+        costs: Seconds that saves and exports took at most: what the next session expects of its
+            own, before it has made one.
     """
 
     folder: RunFolder
@@ -61,6 +64,8 @@ class Ledger:
     starts: dict[str, float] = field(default_factory=dict)
     features: dict[str, float] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    name: ClassVar[str] = "ledger"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -78,18 +83,16 @@ class Ledger:
             "starts": self.starts,
             "features": self.features,
             "ended": self.ended,
+            "costs": self.costs,
         }
 
-    def set(self, state: dict[str, Any], checkpoint: str) -> None:
-        """Take back what ``get`` gave; ``checkpoint`` is the one it was kept in."""
+    def set(self, state: Mapping[str, Any], /) -> None:
+        """Take back what ``get`` gave."""
         self.history, self.timings = state["history"], state["timings"]
-        # The folder knows of sessions that ended without a checkpoint.
-        self.sessions = read_table(self.folder.sessions) or state["sessions"]
+        # The folder knows of sessions that ended without a checkpoint, a copied chain of others.
+        self.sessions = max(read_table(self.folder.sessions), state["sessions"], key=len)
         self.starts, self.features = state["starts"], state["features"]
-        self.ended = state["ended"]
-        self.best = state["best"]
-        if self.best and not self.best["checkpoint"]:
-            self.best = {**self.best, "checkpoint": checkpoint}
+        self.ended, self.best, self.costs = state["ended"], state["best"], state["costs"]
 
     def is_best(self, row: Row) -> bool:
         """Say whether this epoch beats all before; the first of equals stays the best."""
@@ -109,32 +112,57 @@ class Ledger:
         self.history.append(row)
         self.timings.append(timing)
 
-    def saved(self, checkpoint: str) -> None:
-        """Note where the best epoch's weights lie, and write the tables."""
+    def named(self, checkpoint: str) -> None:
+        """Note where the best epoch's weights lie, where that was not known yet."""
         if self.best and not self.best["checkpoint"]:
             self.best["checkpoint"] = checkpoint
-        self.write()
 
-    def write(self) -> None:
-        """Bring the tables in the run folder up to date."""
-        write_table(self.folder.history, self.history, self.columns)
-        write_table(self.folder.timings, self.timings, TIMINGS)
-        write_table(self.folder.sessions, self.sessions, SESSIONS)
+    def writer(self) -> Callable[[], None]:
+        """Return a call that brings the run folder's tables to what they are now."""
+        tables = [
+            (self.folder.history, copy.deepcopy(self.history), self.columns),
+            (self.folder.timings, copy.deepcopy(self.timings), TIMINGS),
+            (self.folder.sessions, copy.deepcopy(self.sessions), SESSIONS),
+        ]
 
-    def begin_session(self, kind: str, device: str) -> None:
-        """Open a row for this session; it says "running" until it ends in order."""
+        def write() -> None:
+            for path, rows, columns in tables:
+                write_table(path, rows, columns)
+
+        return write
+
+    def begin_session(
+        self, where: str, device: str, parent: str, spent: float = 0.0, unclosed: str = "killed"
+    ) -> None:
+        """Open a row for this session; it says "running" until it ends in order.
+
+        Args:
+            where: Kind of the session and name of the machine.
+            device: That trains.
+            parent: Checkpoint it goes on from, with its folder where that is another run's.
+            spent: Seconds since it began: photos were read, the model was built.
+            unclosed: Why an earlier session ended that did not say so.
+        """
+        for row in self.sessions:
+            if row["why"] == "running":  # nobody closed it: what is known ends with its last save
+                last = datetime.fromisoformat(row["start"]) + timedelta(seconds=row["seconds"])
+                row.update(why=unclosed, stop=last.isoformat(timespec="seconds"))
         self.sessions.append(
             {
                 "session": len(self.sessions) + 1,
-                "start": _now(),
+                "start": _now(before=spent),
                 "stop": "",
+                "seconds": 0.0,
                 "why": "running",
-                "device": f"{device} ({kind})",
+                "where": where,
+                "device": device,
+                "parent": parent,
                 "photos": 0,
                 "steps": 0,
                 "versions": " ".join(f"{k} {v}" for k, v in versions().items()),
             }
         )
+        self.note(spent, 0, 0.0)
         write_table(self.folder.sessions, self.sessions, SESSIONS)
 
     @property
@@ -142,10 +170,29 @@ class Ledger:
         """The row of this session."""
         return self.sessions[-1]
 
+    def note(self, seconds: float, saves: int, saving: float) -> None:
+        """Bring this session's row up to date.
+
+        Args:
+            seconds: Since the session began.
+            saves: Checkpoints it has written.
+            saving: Seconds that they held up the training.
+        """
+        newest = self.history[-1] if self.history else {"phase": "", "epoch": 0}
+        self.session.update(
+            seconds=round(seconds, 1),
+            phase=newest["phase"],
+            epoch=newest["epoch"],
+            value=newest.get(f"val_{self.monitor}", ""),
+            saves=saves,
+            saving=round(saving, 3),
+        )
+        self.session["total_hours"] = round(sum(row["seconds"] for row in self.sessions) / 3600, 4)
+        self.session["total_photos"] = sum(row["photos"] for row in self.sessions)
+
     def end_session(self, why: str) -> None:
-        """Close this session's row."""
+        """Close this session's row; the next save or ``write`` brings it to the disk."""
         self.session.update(stop=_now(), why=why)
-        write_table(self.folder.sessions, self.sessions, SESSIONS)
 
 
 def versions() -> dict[str, str]:
@@ -161,5 +208,5 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now(before: float = 0.0) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=before)).isoformat(timespec="seconds")

@@ -8,42 +8,41 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import platform
 import shutil
 import time
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from carlib.catalog import class_weights
-from carlib.checkpoints import Checkpoint, Position, read_state, retain, write_checkpoint
-from carlib.checkpoints.disk import verify
-from carlib.checkpoints.state import averaged, get_state, set_state
-from carlib.errors import RunError
+from carlib.checkpoints import Position, Stateful, read_state
+from carlib.checkpoints.parts import restore
+from carlib.checkpoints.state import model_state
+from carlib.errors import CarlibError, RunError
 from carlib.files import write_whole
 from carlib.freeze import Freezer
 from carlib.loader import Loader, View, Workers
 from carlib.models.build import build_model
 from carlib.predict import make_forward
 from carlib.progress import progress, say
-from carlib.runfolder import LEFT_OUT, Row, RunFolder, write_table
-from carlib.schedules import Patience, lr_of
-from carlib.session import Session
-from carlib.spec import Phase, to_dict, to_json
-from carlib.train.clock import Clock
-from carlib.train.ledger import Ledger, versions
-from carlib.train.outcome import (
-    Material,
-    Outcome,
-    export_best,
-    is_exported,
-    prove_best,
-    write_result,
-)
-from carlib.train.stage import VALIDATION_BATCH, Stage
-from carlib.watch import watch
+from carlib.runfolder import LEFT_OUT, RunFolder, write_table
+from carlib.schedules import lr_of
+from carlib.session import Every, Session
+from carlib.spec import Phase, to_json
+from carlib.train.clock import Clock, Cut
+from carlib.train.interrupts import stopping
+from carlib.train.keeper import Keeper
+from carlib.train.ledger import Ledger
+from carlib.train.outcome import Material, Outcome, prove_best, write_result
+from carlib.train.saver import Saver
+from carlib.train.stage import PARTS, VALIDATION_BATCH, Stage
+from carlib.train.start import Start
+from carlib.train.teller import Teller
 
 
 class _Stop(Exception):
@@ -60,16 +59,20 @@ class Training:
         session: Session,
         workers: Workers,
         callbacks: Iterable[keras.callbacks.Callback],
+        every: Every | None,
+        budget: int | None,
+        began: float,
     ):
         self.material, self.recipe = material, material.recipe
         self.folder, self.session = folder, session
         self.workers, self.callbacks = workers, list(callbacks)
         validates = len(material.validation) > 0
         self.ledger = Ledger(folder, self.recipe.monitor, material.higher, validates)
-        self.checkpoint: Checkpoint | None = None
-        self.best_before = ""  # name of the checkpoint that was the best at the save before
-        self.clock = Clock(session)
-        self.warned: set[str] = set()
+        self.clock = Clock(session, began)
+        self.saver = Saver(folder.chain, self.clock.now, every, budget)
+        self.stage: Stage | None = None
+        classes = len(material.training.classes)
+        self.teller = Teller(self.ledger, classes, len(material.validation))
         self.validator: Loader | None = None
         if validates:
             view = View(self.recipe.model.size, self.recipe.model.resize)
@@ -79,66 +82,127 @@ class Training:
         balanced = self.recipe.class_weights == "balanced"
         self.weights = class_weights(material.training) if balanced else None
 
-    def run(self, checkpoint: Checkpoint | None) -> Outcome:
+    def run(self, start: Start) -> Outcome:
         recipe, classes = self.recipe, len(self.material.training.classes)
+        checkpoint = start.checkpoint
         # A checkpoint holds all weights: where the pretrained ones cannot be had, it still resumes.
         spec = dataclasses.replace(recipe.model, weights="none") if checkpoint else recipe.model
         self.model = build_model(spec, classes, seed=recipe.seed)
         self.freezer = Freezer(self.model)
         trained = [self.freezer.apply(phase) for phase in recipe.phases]
         self.forward = make_forward(self.model)
-        position, arrays, patience = self._restore(checkpoint)
+        arrays, values = self._restore(start)
+        self.keeper = Keeper(
+            self.material,
+            self.model,
+            self.freezer,
+            self.ledger,
+            self.clock,
+            self.saver,
+            self._parts,
+            checkpoint,
+            start.origin,
+        )
+        self.clock.reserve = self.keeper.reserve
+        self.keeper.restore_best_model()
+        position = checkpoint.position if checkpoint else Position()
         if not any(phase.views for phase in recipe.phases[position.phase : position.phase + 1]):
             shutil.rmtree(self.folder.features, ignore_errors=True)  # of a phase that is done
         write_whole(self.folder.recipe, to_json(recipe))
         self._report_left_out()
         self.begun_at = position
-        self.ledger.begin_session(self.session.kind, _device())
-        self.checkpoint = checkpoint
-        self.stage: Stage | None = None
-        if checkpoint is None:
-            # A first save shows what a save costs, and that there is room for it.
-            self._save(position)
-        else:
-            say(f"resuming from {checkpoint.name}")
-        why = "done"
-        try:
-            while position.phase < len(recipe.phases):
-                position = self._phase(position, arrays, patience)
-                arrays, patience = {}, Patience()
-        except _Stop as stop:
-            why = str(stop)
-        except BaseException as error:
-            self.ledger.end_session(f"failed: {type(error).__name__}")
-            raise
-        finally:
-            if self.validator is not None:
-                self.validator.close()
-        self.ledger.end_session(why)
+        where = f"{self.session.kind}, {platform.node()}"
+        unclosed = "branched off" if start.branch else "killed"
+        self.ledger.begin_session(where, _device(), start.describe(), self.clock.spent(), unclosed)
+        with stopping(self.session):
+            why = self._go_on(position, arrays, values)
         done = why == "done"
         accuracy = prove_best(self.folder, self.validator, self.ledger) if done else None
         outcome = Outcome(self.folder.root, done, why, self.ledger.best, accuracy)
         write_result(self.folder, self.material, self.ledger, trained, outcome)
         return outcome
 
-    def _restore(
-        self, checkpoint: Checkpoint | None
-    ) -> tuple[Position, dict[str, np.ndarray], Patience]:
-        """Take the ledger and the model's weights from a checkpoint; return what is left."""
-        if checkpoint is None:
-            return Position(), {}, Patience()
-        arrays, state = read_state(checkpoint)
-        self.ledger.set(state["ledger"], checkpoint.name)
-        self.best_before = self.ledger.best["checkpoint"] if self.ledger.best else ""
+    def _go_on(
+        self, position: Position, arrays: dict[str, np.ndarray], values: dict[str, Any]
+    ) -> str:
+        """Train from a position on; return why the session ends, all of it saved."""
+        try:
+            if self.ledger.session["parent"]:
+                say(f"resuming from {self.ledger.session['parent']}")
+            else:
+                # A first save shows what a save costs, and that there is room for it.
+                self.keeper.save(position, "start", wait=True)
+            say(self.saver.describe())
+            while position.phase < len(self.recipe.phases):
+                position = self._phase(position, arrays, values)
+            # The saved model is proved by one more validation; a session that has done something
+            # may leave that to the next.
+            fits = position == self.begun_at or not self.validator
+            why = ("" if fits else self.clock.before_proof()) or "done"
+        except _Stop as stop:
+            why = str(stop)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            if self.validator is not None:
+                self.validator.close()
+        self.saver.wait()
+        self._close(why)
+        return why
+
+    def _close(self, why: str) -> None:
+        """Close the session's row, and say what its saves cost."""
+        passed = max(self.clock.spent(), 1e-9)
+        self.ledger.note(passed, self.saver.saves, self.saver.blocked)
+        self.ledger.end_session(why)
+        self.ledger.writer()()
+        say(
+            f"{self.saver.saves} saves held the training up for {self.saver.blocked:.1f} s "
+            f"({self.saver.blocked / passed:.1%} of the session)"
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        """Close the session's row after a failure; a save under way ends first, good or bad."""
+        with suppress(BaseException):
+            self.saver.wait()
+        self.ledger.end_session(f"failed: {type(error).__name__}")
+        with suppress(CarlibError, OSError):  # a full disk, say: the first error is the one to show
+            self.ledger.writer()()
+
+    def _parts(self, position: Position) -> list[Stateful]:
+        """Return all that belongs to the run's state at a position."""
+        parts: list[Stateful] = [self.ledger, model_state(self.model), *self._stateful()]
+        # Inside a phase, its optimizer and its patience go on.
+        if self.stage is not None and (position.epoch or position.step):
+            parts += self.stage.parts(position.step > 0)
+        return parts
+
+    def _stateful(self) -> list[Stateful]:
+        return [callback for callback in self.callbacks if isinstance(callback, Stateful)]
+
+    def _restore(self, start: Start) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Take the ledger and the model's weights from a checkpoint; return all it holds."""
+        if start.checkpoint is None:
+            return {}, {}
+        arrays, state = read_state(start.checkpoint)
+        values = state["parts"]
+        callbacks = []
+        for callback in self._stateful():
+            if callback.name in values:
+                callbacks.append(callback)
+            else:
+                say(f"callback {callback.name!r} is new to this run: it starts without a state")
+        parts = [self.ledger, model_state(self.model), *callbacks]
+        restore(parts, arrays, values, others=PARTS)
+        self.ledger.named(start.checkpoint.name)
         through = {phase.name for phase in self.recipe.phases if not phase.views}
         validations = (
             row["validation_seconds"] for row in self.ledger.timings if row["phase"] in through
         )
         self.clock.validation = max(validations, default=0.0)
-        self.ledger.write()
-        self._restore_best()
-        set_state(_weights(arrays), self.model)
-        return checkpoint.position, arrays, Patience.of(state["patience"])
+        self.ledger.writer()()
+        return arrays, values
 
     def _report_left_out(self) -> None:
         faults = self.material.left_out
@@ -146,23 +210,8 @@ class Training:
         if faults:
             say(f"{len(faults)} photos cannot be read and are left out: {self.folder.left_out}")
 
-    def _restore_best(self) -> None:
-        """Export the best model again where best/ is missing or of another epoch."""
-        best = self.ledger.best
-        if best is None:
-            return
-        if is_exported(self.folder, self.material, best):
-            return
-        self._load(best["checkpoint"])
-        self._export()
-
-    def _load(self, name: str) -> None:
-        """Give the model the weights that a checkpoint's epoch was validated with."""
-        arrays, _ = read_state(verify(self.folder.chain / name))
-        set_state(averaged(arrays), self.model)
-
     def _phase(
-        self, position: Position, arrays: dict[str, np.ndarray], patience: Patience
+        self, position: Position, arrays: dict[str, np.ndarray], values: dict[str, Any]
     ) -> Position:
         """Train one phase from ``position`` to its end; return the next phase's start."""
         began, self.traced = self.clock.now(), False
@@ -178,8 +227,9 @@ class Training:
         phase = stage.phase
         say(stage.trained.describe(phase))
         if position.epoch or position.step:
-            stage.patience = patience
-            stage.set_state(arrays, position.step > 0)
+            taken = set(values) - set(PARTS)  # by _restore
+            restore(stage.parts(position.step > 0), arrays, values, others=taken)
+            stage.patience.apply(stage.schedule)
         hooks = keras.callbacks.CallbackList(
             self.callbacks, model=stage.trainer, epochs=phase.epochs, steps=stage.loader.steps
         )
@@ -196,16 +246,19 @@ class Training:
                     why = "early stop" if ends else "a callback"
                     say(f"phase {phase.name!r} ends after {epoch + 1} epochs: {why}")
                     break
-                self._save(Position(position.phase, epoch + 1))
+                self.keeper.epoch_ended(Position(position.phase, epoch + 1))
         hooks.on_train_end()
         stage.settle()
-        best = self.ledger.best
-        if phase.restore_best and best and best["checkpoint"]:  # "": it is the one just finished
-            self._load(best["checkpoint"])
+        if phase.restore_best:
+            self.keeper.load_best()
+        self.keeper.export_behind()
         self.ledger.ended[phase.name] = why
         self.stage = None
         after = Position(position.phase + 1)
-        self._save(after)
+        if after.phase == len(self.recipe.phases):
+            self.ledger.end_session("done")
+        # The features go only when nothing can want them again.
+        self.keeper.save(after, "phase", wait=bool(stage.caches))
         stage.remove_caches()
         return after
 
@@ -232,13 +285,15 @@ class Training:
                     starts = [*self._starts(), 3 * self.clock.features]
                 if why := self.clock.before_step(starts):
                     self._stop(why, dataclasses.replace(position, step=step))
+                if step > position.step:
+                    self._save_if_due(stage, dataclasses.replace(position, step=step))
                 step_began = self.clock.now()
                 hooks.on_train_batch_begin(step)
                 logs = stage.trainer.train_function(batches)
                 hooks.on_train_batch_end(step, logs)
                 now, ended = time.perf_counter(), self.clock.now()
                 if self.traced:
-                    self.clock.step = max(self.clock.step, ended - step_began)
+                    self.clock.recent.append(ended - step_began)
                 else:
                     self.ledger.starts.setdefault(phase.name, round(ended - began - caching, 3))
                 self.traced = True
@@ -259,40 +314,44 @@ class Training:
             photos = len(self.material.validation) * max(1.0, larger)
             if why := self.clock.before_validation(photos, loader.batch_size):
                 self._stop(why, dataclasses.replace(position, step=loader.steps))
+            self._save_if_due(stage, dataclasses.replace(position, step=loader.steps))
         row = {
             "phase": phase.name,
             "epoch": len(self.ledger.history) + 1,
-            "lr_start": lr_of(stage.schedule, epoch * loader.steps),
-            "lr": lr_of(stage.schedule, (epoch + 1) * loader.steps - 1),
+            "lr_start": lr_of(stage.schedule, epoch * loader.steps // phase.accumulate),
+            "lr": lr_of(stage.schedule, ((epoch + 1) * loader.steps - 1) // phase.accumulate),
             "loss": loss,
             "accuracy": accuracy,
         }
         validating = self.clock.now()
-        with stage.averaged():
-            if self.validator is not None:
-                row.update(self._validate(stage, self.validator))
-                _check_finite(phase, row["val_loss"])
-            checked = self.clock.now() - validating
-            if not stage.caches:
-                self.clock.validation = max(self.clock.validation, checked)
-            timing = {
-                "phase": phase.name,
-                "epoch": row["epoch"],
-                "session": self.ledger.session["session"],
-                "seconds": round(seconds, 3),
-                "wait": round(loader.waited, 3),
-                "validation_seconds": round(checked, 3),
-                "photos": (loader.steps - position.step) * loader.batch_size,
-            }
-            self.ledger.add_epoch(row, timing)
-            if self.ledger.best and self.ledger.best["epoch"] == row["epoch"]:
-                self._export()
+        try:
+            with stage.averaged():
+                if self.validator is not None:
+                    row.update(self._validate(stage, self.validator))
+                    _check_finite(phase, row["val_loss"])
+                checked = self.clock.now() - validating
+                if not stage.caches:
+                    self.clock.validation = max(self.clock.validation, checked)
+                timing = {
+                    "phase": phase.name,
+                    "epoch": row["epoch"],
+                    "session": self.ledger.session["session"],
+                    "seconds": round(seconds, 3),
+                    "wait": round(loader.waited, 3),
+                    "validation_seconds": round(checked, 3),
+                    "photos": (loader.steps - position.step) * loader.batch_size,
+                }
+                self.ledger.add_epoch(row, timing)
+                if self.ledger.best and self.ledger.best["epoch"] == row["epoch"]:
+                    self.keeper.epoch_is_best()
+        except Cut as cut:  # in validation: it comes first in the next session
+            self._stop(str(cut), dataclasses.replace(position, step=loader.steps))
         hooks.on_epoch_end(epoch, {k: v for k, v in row.items() if k not in ("phase", "epoch")})
-        self._tell(label, row, timing)
+        self.teller.tell(label, row, timing)
         return stage.observe(row, higher=self.material.higher)
 
     def _validate(self, stage: Stage, validator: Loader) -> dict[str, float]:
-        return stage.validate(self.forward, validator)
+        return stage.validate(self.forward, validator, self.clock.check("batch"))
 
     def _cache(self, stage: Stage, position: Position, first: int) -> float:
         """Have the features that an epoch needs; return the seconds that it took."""
@@ -300,11 +359,11 @@ class Training:
             return 0.0
         began = self.clock.now()
 
-        def stop(why: str) -> None:
+        try:
+            stage.prepare(position.epoch, first, self.clock.check("features", self._starts()))
+        except Cut as cut:
             kept = any(cache.kept for cache in stage.caches)
-            self._stop(why, position, "" if kept else "no view of the features")
-
-        stage.prepare(position.epoch, first, self.clock.feature_check(self._starts(), stop))
+            self._stop(str(cut), position, "" if kept else "no view of the features")
         seconds = self.clock.now() - began
         so_far = self.ledger.features.get(stage.phase.name, 0.0)
         self.ledger.features[stage.phase.name] = round(so_far + seconds, 3)
@@ -315,31 +374,14 @@ class Training:
         through = [phase.name for phase in self.recipe.phases if not phase.views]
         return [self.ledger.starts[name] for name in through if name in self.ledger.starts]
 
-    def _tell(self, label: str, row: Row, timing: Row) -> None:
-        """Print a finished epoch, and what the course so far warns of, each warning once."""
-        checked = ""
-        if "val_loss" in row:
-            checked = (
-                f"; validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f}, "
-                f"macro F1 {row['val_macro_f1']:.4f}"
-            )
-        seconds, wait = timing["seconds"], timing["wait"]
-        say(
-            f"{label}: loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}{checked}; "
-            f"{seconds:.1f} s, {wait / max(seconds, 1e-9):.0%} of it waiting for photos"
-        )
-        classes, photos = len(self.material.training.classes), len(self.material.validation)
-        for sentence in watch(self.ledger.history, classes, photos):
-            kind = sentence.partition(":")[0]
-            if kind not in self.warned:
-                self.warned.add(kind)
-                say(f"warning: {sentence}")
-
-    def _stop(self, why: str, position: Position, undone: str = "no step") -> None:
+    def _stop(self, why: str, position: Position, undone: str = "no step") -> NoReturn:
         """Save and end the session; it is an error if ``undone`` fits and nothing was done."""
         if position.step and self.stage is not None:
-            _check_finite(self.stage.phase, float(self.stage.metrics[0].result()))
-        self._save(position)
+            self._check_loss(self.stage)
+        self.ledger.end_session(why)
+        self.keeper.save(position, why)
+        self.keeper.export_behind()
+        self.saver.wait()
         if undone and why == "the clock" and position == self.begun_at:
             raise RunError(
                 f"{undone} fits into this session, so another like it would get no further either: "
@@ -347,40 +389,14 @@ class Training:
             )
         raise _Stop(why)
 
-    def _save(self, position: Position) -> None:
-        began = self.clock.now()
-        # Inside a phase, its optimizer and its patience go on.
-        inside = self.stage if position.epoch or position.step else None
-        arrays = inside.get_state(position.step > 0) if inside else get_state(self.model)
-        history = self.ledger.history
-        self.checkpoint = write_checkpoint(
-            self.folder.chain,
-            position=position,
-            arrays=arrays,
-            state={
-                "recipe": to_dict(self.recipe),
-                "ledger": self.ledger.get(),
-                "patience": (inside.patience if inside else Patience()).get(),
-            },
-            recipe_digest=self.recipe.digest(),
-            catalog_digest=self.material.catalog_digest,
-            parent=self.checkpoint,
-            metrics={k: v for k, v in history[-1].items() if k != "phase"} if history else {},
-            versions=versions(),
-        )
-        self.ledger.saved(self.checkpoint.name)
-        best = self.ledger.best["checkpoint"] if self.ledger.best else ""
-        # The parent, should this one be damaged, and the best that the parent knows of.
-        retain(self.folder.chain, keep=[self.checkpoint.parent, self.best_before, best])
-        self.best_before = best
-        self.clock.save = max(self.clock.save, self.clock.now() - began)
+    def _save_if_due(self, stage: Stage, position: Position) -> None:
+        self.saver.poll()
+        if self.saver.due(self.clock.steps):
+            self._check_loss(stage)
+            self.keeper.save(position, "interval")
 
-    def _export(self) -> None:
-        export_best(self.folder, self.model, self.freezer, self.material, self.ledger.best)
-
-
-def _weights(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {key: value for key, value in arrays.items() if key.startswith("model/")}
+    def _check_loss(self, stage: Stage) -> None:
+        _check_finite(stage.phase, float(stage.metrics[0].result()))
 
 
 def _check_finite(phase: Phase, *losses: float) -> None:

@@ -15,11 +15,15 @@ from carlib.files import only_one
 from carlib.loader import Workers
 from carlib.metrics import is_higher_better
 from carlib.runfolder import RunFolder
-from carlib.session import Session, detect_session
+from carlib.session import Every, Session, detect_session
 from carlib.spec import Recipe
+from carlib.train.allowed import check_allow
+from carlib.train.ledger import versions
 from carlib.train.loop import Training
 from carlib.train.outcome import Material, Outcome
-from carlib.train.start import check_names, find_start
+from carlib.train.start import check_names, find_start, warn_of_versions
+
+KEEP = 10 * 10**9  # bytes
 
 
 def train_model(
@@ -29,6 +33,9 @@ def train_model(
     *,
     session: Session | None = None,
     resume: str = "auto",
+    allow: Iterable[str] = (),
+    save_every: Every | None = None,
+    keep: int | None = KEEP,
     workers: Workers | None = None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> Outcome:
@@ -41,12 +48,23 @@ def train_model(
         out: The run folder.
         session: Its clock says when to stop. Defaults to ``detect_session()``: on Kaggle and
             in Colab it has their limit, elsewhere none.
-        resume: "auto" goes on with the run in ``out`` if there is one; "never" refuses to;
-            a path branches from that run, chain or checkpoint.
+        resume: "auto" goes on with the run in ``out``; where there is none, on Kaggle and Colab
+            with the furthest checkpoint of this recipe and these photos under the session's work
+            folder and inputs. "never" refuses to; a path branches from that run, chain or
+            checkpoint.
+        allow: Changes to the recipe that a resumed run may have: "epochs", "phases",
+            "determinism", "weights" (``carlib.train.allowed.ALLOWED``).
+        save_every: Distance of two saves within an epoch. None chooses it from what a save costs:
+            at most 1% of the time, and at least a minute. Phase ends are always saved, epoch ends
+            where that keeps to the 1%.
+        keep: Bytes that the chain may take: its newest checkpoint and the best stay in any case,
+            the one before and the ends of phases while they fit. None for no bound. Defaults to
+            10 GB, half of what Kaggle keeps of an output.
         workers: Who loads photos. Defaults to a thread a core.
         callbacks: Keras callbacks; ``on_train_begin`` comes once a phase and session, and their
             ``model`` is the one that the phase trains (on cached features, the head alone).
-            What they remember themselves is not in the checkpoints.
+            What they remember is in the checkpoints where they are ``Stateful`` (a ``name``, and
+            ``get`` and ``set``), else not.
 
     Returns:
         How it ended; ``done`` False when the clock stopped it: call again to go on.
@@ -59,10 +77,13 @@ def train_model(
     """
     recipe = recipe.with_probe()
     check_names(recipe)
+    allow = tuple(allow)
+    check_allow(allow)
     if catalog.labels is None:
         raise UsageError("training needs labels, and these photos have none")
     folder = RunFolder(Path(out))
     session = session or detect_session()
+    began = session.clock()
     faults = audit(catalog)
     usable = catalog.without(fault.id for fault in faults)
     if not len(usable):
@@ -77,11 +98,15 @@ def train_model(
     material = Material(recipe, training, validation, faults, usable.digest(), higher)
     if recipe.determinism == "exact":
         tf.config.experimental.enable_op_determinism()
-    run = Training(material, folder, session, workers or Workers(), callbacks)
+    run = Training(
+        material, folder, session, workers or Workers(), callbacks, save_every, keep, began
+    )
     with only_one(folder.root):
-        checkpoint = find_start(folder, recipe, material.catalog_digest, resume)
+        start = find_start(folder, recipe, material.catalog_digest, session, resume, allow)
+        if start.checkpoint:
+            warn_of_versions(start.checkpoint, versions())
         try:
-            return run.run(checkpoint)
+            return run.run(start)
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
             first = " ".join(str(error).split())[:200]
             raise RunError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,9 @@ import keras
 import numpy as np
 
 from carlib.batches import pair, pairs
-from carlib.checkpoints.state import get_state, set_state
+from carlib.checkpoints import Stateful
+from carlib.checkpoints.state import metrics_state, optimizer_state
+from carlib.errors import RunError
 from carlib.features import FeatureCache, body_of, head_of
 from carlib.freeze import Freezer
 from carlib.loader import Batch, Loader, View, Workers
@@ -22,6 +24,7 @@ from carlib.schedules import Patience, make_optimizer, make_schedule
 from carlib.train.outcome import Material
 
 VALIDATION_BATCH = 64
+PARTS = ("optimizer", "patience", "features", "metrics")  # of the state, where a phase goes on
 
 
 class Stage:
@@ -118,17 +121,20 @@ class Stage:
             batch = Batch(numbers, features[numbers], labels[numbers])
             yield pair(batch, self.classes, self.weights)
 
-    def validate(self, forward: Forward, validator: Loader) -> dict[str, float]:
+    def validate(
+        self, forward: Forward, validator: Loader, check: Callable[[], None]
+    ) -> dict[str, float]:
         """Return loss and metrics on the validation photos, never augmented, by val_<name>.
 
         Args:
             forward: Of the whole model.
             validator: The validation photos.
+            check: Called before each batch that has to go through the network.
         """
         if self.caches:
             found = np.asarray(self._head(self.caches[1].view(0)), np.float32)
         else:
-            found = probabilities(forward, validator, "validating")
+            found = probabilities(forward, validator, "validating", check)
         labels = np.array(validator.catalog.labels)
         truth = np.eye(self.classes, dtype=np.float32)[labels]
         values = {"loss": float(self._loss()(truth, found))}
@@ -163,16 +169,39 @@ class Stage:
     def _averaging(self) -> list[Any]:
         return list(self.trainer.trainable_variables) if self.phase.ema else []
 
-    def get_state(self, inside_epoch: bool) -> dict[str, np.ndarray]:
-        """Return model, optimizer and, inside an epoch, the metrics' counts."""
-        return get_state(self.model, self.optimizer, self.metrics if inside_epoch else ())
+    def parts(self, inside_epoch: bool) -> list[Stateful]:
+        """Return what the phase remembers beside the model's variables.
 
-    def set_state(self, arrays: dict[str, np.ndarray], inside_epoch: bool) -> None:
-        """Put back what ``get_state`` gave, and bring ``patience`` into the schedule."""
-        set_state(arrays, self.model, self.optimizer, self.metrics if inside_epoch else ())
-        self.patience.apply(self.schedule)
+        Args:
+            inside_epoch: The metrics have counts of the epoch's steps so far.
+        """
+        found: list[Stateful] = [optimizer_state(self.optimizer), self.patience]
+        if self.caches:
+            found.append(_Features(self.caches))
+        if inside_epoch:
+            found.append(metrics_state(self.metrics))
+        return found
 
     def remove_caches(self) -> None:
         """Remove the features of a finished phase: no other has a use for them."""
         for cache in self.caches:
             cache.remove()
+
+
+class _Features:
+    """Which features a head was trained on, as a part of the state."""
+
+    name = "features"
+
+    def __init__(self, caches: Sequence[FeatureCache]):
+        self.caches = caches
+
+    def get(self) -> dict[str, Any]:
+        return {"identities": [cache.identity for cache in self.caches]}
+
+    def set(self, state: Mapping[str, Any], /) -> None:
+        if state != self.get():
+            raise RunError(
+                "the features that this phase was trained on cannot be made again: its frozen "
+                "network or its photos differ; resume with the run's own chain and photos"
+            )

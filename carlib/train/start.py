@@ -1,19 +1,68 @@
-"""Where a run starts: from nothing, or from the newest whole checkpoint of its chain."""
+"""Where a run starts: from nothing, or from the furthest whole checkpoint of its recipe and photos.
+
+A run's own chain comes first. Else chains are looked for by what they look like, under the work
+folder and every input root of the session: where a platform mounts an earlier output, and how
+its folders are called, changes.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from carlib.checkpoints import Checkpoint, adopt, find_checkpoint, read_state
-from carlib.checkpoints.disk import MANIFEST, verify
+from carlib.checkpoints import (
+    Checkpoint,
+    adopt,
+    find_chains,
+    find_checkpoint,
+    read_state,
+    retain,
+    verify,
+)
+from carlib.checkpoints.chain import folders_of
+from carlib.checkpoints.disk import LAST, MANIFEST, AnotherFormat, name_of, read_manifest
 from carlib.errors import RunError, UsageError
 from carlib.files import write_whole
 from carlib.loader import View
 from carlib.metrics import is_higher_better
 from carlib.models.build import check_model
+from carlib.progress import say
 from carlib.runfolder import RunFolder
 from carlib.schedules import make_optimizer, make_schedule
+from carlib.session import Session
 from carlib.spec import Recipe, differences, from_dict
+from carlib.train.allowed import refused
+
+log = logging.getLogger("carlib")
+
+AUTO, NEVER = "auto", "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a session begins.
+
+    Args:
+        checkpoint: In the run's own chain; None to begin with nothing.
+        origin: Folder of the chain that it was copied from; "" where it always was the run's own.
+        changed: What the recipe changes against the checkpoint's, where that was allowed.
+        branch: It was asked for by its path: the other run may have gone on from there itself.
+    """
+
+    checkpoint: Checkpoint | None = None
+    origin: str = ""
+    changed: tuple[str, ...] = ()
+    branch: bool = False
+
+    def describe(self) -> str:
+        """Return it as sessions.csv has it."""
+        if self.checkpoint is None:
+            return ""
+        parts = [self.checkpoint.name, f"of {self.origin}" * bool(self.origin)]
+        parts += [f"with {'; '.join(self.changed)}"] * bool(self.changed)
+        return " ".join(filter(None, parts))
 
 
 def check_names(recipe: Recipe) -> None:
@@ -26,49 +75,98 @@ def check_names(recipe: Recipe) -> None:
 
 
 def find_start(
-    folder: RunFolder, recipe: Recipe, catalog_digest: str, resume: str
-) -> Checkpoint | None:
-    """Return the checkpoint to go on from, in the run's own chain; None to start anew.
+    folder: RunFolder,
+    recipe: Recipe,
+    catalog_digest: str,
+    session: Session,
+    resume: str = AUTO,
+    allow: Iterable[str] = (),
+) -> Start:
+    """Return the checkpoint to go on from, in the run's own chain; none to start anew.
 
     Args:
         folder: The run.
-        recipe: It must be the checkpoint's.
-        catalog_digest: Likewise.
-        resume: "auto" (the run's own chain), "never", or the path of a run, a chain or one
-            checkpoint, which is copied into this run first.
+        recipe: It must be the checkpoint's, but for what ``allow`` names.
+        catalog_digest: It must be the checkpoint's.
+        session: Its work folder and inputs are searched by "auto", unless it is a plain machine's,
+            where runs lie side by side and each has its own.
+        resume: "auto", "never", or the path of a run, a chain or one checkpoint, which is copied
+            into this run first.
+        allow: Kinds of changes to the recipe that are accepted (``carlib.train.allowed``).
 
     Raises:
         UsageError: "never" or a path, and the run has a chain already.
-        RunError: Nothing whole under the path, another recipe or other photos.
+        RunError: Nothing whole, another recipe or other photos.
     """
-    own = find_checkpoint(folder.chain)
-    if resume != "auto" and own:
+    allow = tuple(allow)
+    own, damaged = _own(folder)
+    if resume != AUTO and (own or damaged):
+        upto = f"up to {own.name}" if own else "none of it whole"
         raise UsageError(
-            f"{folder.root} already holds a run (up to {own.name}); choose another --out, or "
+            f"{folder.root} already holds a run ({upto}); choose another --out, or "
             "--resume auto to go on with it"
         )
-    if resume == "never":
-        return None
-    if resume != "auto":
+    if resume == NEVER:
+        return Start()
+    if resume != AUTO:
         source = _source(Path(resume))
-        _check(source, recipe, catalog_digest)
-        best = read_state(source)[1]["ledger"]["best"] or {}
-        adopt(source.path.parent, folder.chain, (best.get("checkpoint", ""), source.name))
-        features = source.path.parent.parent / folder.features.name
-        # They may be hours of a large network; their names say what they belong to.
-        for path in sorted(features.glob("*.npz")):
-            write_whole(folder.features / path.name, path.read_bytes())
-        own = verify(folder.chain / source.name)
-    if own:
-        _check(own, recipe, catalog_digest)
-    return own
+    else:
+        changed = _check(own, recipe, catalog_digest, allow) if own else ()
+        strict = not own and not damaged
+        found = _furthest(folder, recipe, catalog_digest, session, allow, strict)
+        if damaged and not found:
+            raise damaged
+        if own and (not found or found.position <= own.position):
+            return Start(own, changed=changed)
+        if not found:
+            return Start()
+        source = found
+    changed = _check(source, recipe, catalog_digest, allow)
+    _take_over(source, folder)
+    adopted, origin = verify(folder.chain / source.name), str(source.path.parent.resolve())
+    return Start(adopted, origin, changed, branch=resume != AUTO)
+
+
+def _take_over(source: Checkpoint, folder: RunFolder) -> None:
+    """Make another chain's checkpoint the run's own newest, with all that it needs."""
+    chain, needed = source.path.parent, (*_needs(source), source.name)
+    # First: once the checkpoint is there, nothing is fetched any more. They may be hours of a large
+    # network; their names say what they belong to.
+    for path in sorted((chain.parent / folder.features.name).glob("*.npz")):
+        write_whole(folder.features / path.name, path.read_bytes())
+    for name in needed:
+        own = folder.chain / name / MANIFEST
+        # Another run of this recipe may have one of this name, and other weights in it.
+        if own.is_file() and own.read_bytes() != (chain / name / MANIFEST).read_bytes():
+            own.unlink()
+    adopt(chain, folder.chain, needed)
+    write_whole(folder.chain / LAST, f"{source.name}\n")
+    # What has a higher number, and got less far, would be taken for newer.
+    names = [path.name for path in folders_of(folder.chain)]
+    retain(folder.chain, names[names.index(source.name) :], budget=0)
+
+
+def _own(folder: RunFolder) -> tuple[Checkpoint | None, RunError | None]:
+    """The run's own newest checkpoint, or why there is none where there should be."""
+    try:
+        return find_checkpoint(folder.chain, _needs), None
+    except AnotherFormat:
+        raise
+    except RunError as error:
+        return None, error
+
+
+def _needs(checkpoint: Checkpoint) -> list[str]:
+    """Names of the checkpoints that this one's ledger counts on: its best epoch's."""
+    best = read_state(checkpoint, arrays=False)[1]["parts"]["ledger"]["best"] or {}
+    return [best["checkpoint"]] if best.get("checkpoint") else []
 
 
 def _source(path: Path) -> Checkpoint:
     if (path / MANIFEST).is_file():
-        return verify(path)
+        return _one(path)
     chain = path / "chain" if (path / "chain").is_dir() else path
-    found = find_checkpoint(chain)
+    found = find_checkpoint(chain, _needs)
     if not found:
         raise RunError(
             f"there is no whole checkpoint under {path}; give a run folder, its chain folder or "
@@ -77,16 +175,138 @@ def _source(path: Path) -> Checkpoint:
     return found
 
 
-def _check(checkpoint: Checkpoint, recipe: Recipe, catalog_digest: str) -> None:
+def _one(path: Path) -> Checkpoint:
+    """Return a checkpoint that was asked for by its path; nothing is passed over for it."""
+    checkpoint = verify(path)
+    name = name_of(checkpoint.number, checkpoint.position)
+    if name != path.name:
+        raise RunError(f"{path} is checkpoint {name}, renamed; give its folder that name again")
+    for needed in _needs(checkpoint):
+        try:
+            verify(path.parent / needed)
+        except RunError as error:
+            raise RunError(
+                f"{error}, and {name} needs it, as its best epoch; give the whole chain"
+            ) from error
+    return checkpoint
+
+
+def _roots(folder: RunFolder, session: Session) -> list[Path]:
+    # On a plain machine two runs of one recipe may well be meant to be two.
+    others = [] if session.kind == "plain" else [session.work, *session.inputs]
+    return [folder.root, *others]
+
+
+def _chains(roots: Iterable[Path]) -> Iterator[Path]:
+    seen = set()
+    for root in roots:
+        for chain in find_chains(root):
+            if chain.resolve() not in seen:
+                seen.add(chain.resolve())
+                yield chain
+
+
+def _furthest(
+    folder: RunFolder,
+    recipe: Recipe,
+    catalog_digest: str,
+    session: Session,
+    allow: tuple[str, ...],
+    strict: bool,
+) -> Checkpoint | None:
+    """Return the furthest checkpoint of this recipe and these photos that lies about.
+
+    Raises:
+        RunError: If ``strict``. There are chains, one of them of this recipe's name or unreadable,
+            and none fits: to start anew in silence would burn the hours that they hold. Else
+            they are named in warnings.
+    """
+    fitting: list[Checkpoint] = []
+    problems: list[RunError] = []
+    for chain in _chains(_roots(folder, session)):
+        if chain.resolve() == folder.chain.resolve():
+            continue
+        try:
+            found = find_checkpoint(chain, _needs)
+            if found is None:
+                continue
+            _check(found, recipe, catalog_digest, allow)
+            fitting.append(found)
+        except RunError as error:
+            name = _name_of(chain)
+            if name and name != recipe.name:
+                log.warning("%s holds a run of recipe %r: not this one's", chain, name)
+            else:
+                problems.append(error)
+    for problem in problems if fitting or not strict else ():
+        log.warning("%s; passed over", problem)
+    if fitting:
+        return max(fitting, key=lambda each: (each.position, each.number))
+    if problems and strict:
+        raise RunError(f"{problems[0]}; or start anew with --resume never")
+    return None
+
+
+def _name_of(chain: Path) -> str:
+    """The recipe's name by the newest manifest that can be read; "" where none can."""
+    for path in folders_of(chain):
+        try:
+            return read_manifest(path).recipe
+        except RunError:
+            continue
+    return ""
+
+
+def _check(
+    checkpoint: Checkpoint, recipe: Recipe, catalog_digest: str, allow: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return what the recipe changes and may; raise RunError where it may not."""
+    changed: tuple[str, ...] = ()
     if checkpoint.recipe_digest != recipe.digest():
-        old = from_dict(read_state(checkpoint)[1]["recipe"])
-        raise RunError(
-            f"{checkpoint.path} belongs to another recipe ({'; '.join(differences(old, recipe))});"
-            " train with the recipe it was begun with, or start anew in another --out"
-        )
+        old = _recipe_of(checkpoint)
+        if found := refused(old, recipe, checkpoint.position, allow):
+            raise RunError(
+                f"{checkpoint.path} belongs to another recipe ({'; '.join(found)}); train with the "
+                "recipe it was begun with, or start anew in another --out"
+            )
+        changed = tuple(map(str, differences(old, recipe)))
     if checkpoint.catalog_digest != catalog_digest:
         raise RunError(
             f"{checkpoint.path} was trained on other photos or labels (catalog digest "
             f"{checkpoint.catalog_digest[:12]}, now {catalog_digest[:12]}); choose another --out, "
             "or give the photos it was begun with"
         )
+    return changed
+
+
+def _recipe_of(checkpoint: Checkpoint) -> Recipe:
+    try:
+        return from_dict(read_state(checkpoint, arrays=False)[1]["recipe"])
+    except UsageError as error:
+        raise RunError(
+            f"{checkpoint.path} has a recipe that this version cannot read ({error}); resume with "
+            "the version that wrote it"
+        ) from error
+
+
+def warn_of_versions(checkpoint: Checkpoint, now: Mapping[str, str]) -> None:
+    """Name the libraries that are other ones than a checkpoint's: bits may differ from here on.
+
+    Args:
+        checkpoint: To go on from.
+        now: Versions of this session, by name.
+    """
+    then = checkpoint.versions
+    other = [
+        f"{name} {then.get(name, 'none')} -> {now.get(name, 'none')}"
+        for name in dict.fromkeys((*then, *now))
+        if then.get(name) != now.get(name)
+    ]
+    if other:
+        log.warning(
+            "%s was written by other versions (%s): results stay comparable, but not bit for bit",
+            checkpoint.name,
+            ", ".join(other),
+        )
+    if checkpoint.determinism == "fast":
+        say("determinism is 'fast': the run goes on complete, but not promised bit for bit")

@@ -90,23 +90,23 @@ def phases(efforts: Sequence[Effort], theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def sessions(hours: Sequence[tuple[str, str, float | None]], theme: Theme = LIGHT) -> Figure:
+def sessions(hours: Sequence[tuple[str, str, float]], theme: Theme = LIGHT) -> Figure:
     """Draw the time of each session.
 
     Args:
-        hours: Of each session its name, why it stopped, and its hours, None if not known.
+        hours: Of each session its name, why it stopped, and its hours.
         theme: Colours.
     """
     figure = blank(WIDTH, 0.9 + 0.3 * len(hours), theme)
     axes = figure.subplots()
     _rows(axes, [short(f"session {name}", at, 24) for at, (name, _, _) in enumerate(hours)], theme)
-    seconds = [0.0 if spent is None else spent * 3600 for _, _, spent in hours]
+    seconds = [spent * 3600 for _, _, spent in hours]
     each, unit = _unit(max(seconds, default=0.0))
     widths = [spent / each for spent in seconds]
     axes.barh(np.arange(len(hours)), widths, 0.55, color=theme.accent, linewidth=0, zorder=3)
-    for row, (_, why, spent) in enumerate(hours):
-        said = "not known" if spent is None else clock(seconds[row])
-        beside(axes, widths[row], row, f"{said}, {short(why, row, 40)}" if why else said, theme)
+    for row, (_, why, _) in enumerate(hours):
+        words = f"{clock(seconds[row])}, {short(why, row, 40)}"
+        beside(axes, widths[row], row, words, theme)
     _long(axes, max(widths, default=0.0), unit, theme, room=1.5)
     return figure
 

@@ -1,0 +1,57 @@
+"""What the commands share: how one is added, its common options, how figures are shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from typing import Any
+
+from carlib.errors import UsageError
+
+STOPPED = 75  # stopped for the clock, resumable (EX_TEMPFAIL of sysexits.h)
+
+
+def command(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+    """Add a command, or a command's own command, that calls ``run``."""
+    added: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + "."
+    )
+    added.set_defaults(run=run)
+    added.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return added
+
+
+def named(text: str) -> str:
+    """An unset shell variable must not become the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is needed; received an empty text")
+    return text
+
+
+def size(text: str) -> int:
+    """Return the bytes of "10GB", "500MB" or "1.5TB".
+
+    Raises:
+        UsageError: Not such a text, or nothing at all.
+
+    >>> size("1.5GB")
+    1500000000
+    """
+    units = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+    found = re.fullmatch(r" *(\d{1,9}(?:\.\d{1,9})?) *([MGT]B) *", text)
+    if not found or not float(found[1]):
+        raise UsageError(f"a size is like 500MB or 10GB; received {text!r}")
+    return int(float(found[1]) * units[found[2]])
+
+
+def add_workers(command: argparse.ArgumentParser) -> None:
+    """Add the option that says who loads photos."""
+    command.add_argument(
+        "--workers", metavar="2|threads:2|processes:2", help="who loads photos (a thread a core)"
+    )
+
+
+def show(given: argparse.Namespace, figures: dict[str, Any], text: str) -> None:
+    """Print figures as JSON where that was asked for, else the text."""
+    print(json.dumps(figures) if given.json else text)

@@ -1,0 +1,134 @@
+"""A run cut anywhere and resumed in a new process equals the run never cut, bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from runs import Run, call, train
+
+from carlib.schedules import OPTIMIZERS, SCHEDULES
+from carlib.spec import ModelSpec, Phase, Recipe, to_json, with_settings
+
+# (settings of the recipe, workers). Every field that could leave state behind is in one of them.
+CASES = [
+    ("phases.*.optimizer=sgd phases.*.momentum=0.5", ""),
+    ("phases.*.optimizer=adam phases.*.schedule=constant phases.*.weight_decay=0", ""),
+    ("phases.*.schedule=cosine phases.all.clip=0.01 phases.*.optimizer=adamw", ""),
+    ("phases.*.schedule=step phases.all.every=0.5 phases.all.warmup=1", ""),
+    ("phases.all.schedule=plateau phases.all.patience=1 phases.all.epochs=4", ""),
+    ("model.dtype=mixed_float16", ""),
+    ("phases.*.accumulate=2 phases.head.epochs=2", ""),
+    ("phases.*.accumulate=2 phases.*.ema=0.9 model.dtype=mixed_float16 phases.all.clip=1", ""),
+    ("monitor=loss phases.all.trains=0.5 phases.all.batchnorm=frozen", ""),
+    ("phases.all.trains=0.3 phases.all.share_by=compute phases.all.batchnorm=affine", ""),
+    ("phases.*.ema=0.9", ""),
+    ("phases.*.ema=0.9 phases.all.schedule=plateau phases.all.patience=1", "processes:2"),
+    ("phases.all.early_stop=1 phases.all.epochs=6 phases.all.lr=1", ""),
+    ("phases.all.restore_best=true phases.all.lr=1 phases.*.ema=0.5", ""),
+    ("phases.head.views=2 phases.head.epochs=3", ""),
+    ("phases.head.views=1 phases.head.epochs=3 model.dtype=mixed_float16", "0"),
+    ("linear_probe=3 phases.all.size=48", ""),
+    ("phases.*.mixup=0.4 phases.*.cutmix=1 phases.*.erasing=0.5", "0"),
+    ("phases.*.mixup=0.4 phases.*.augment=cars", "threads:2"),
+    ("phases.*.augment=heavy model.dropout=0.5 model.drop_connect=0.5", "processes:2"),
+    ("phases.*.clean_share=0.5 class_weights=balanced monitor=AUC", ""),
+    ("folds=4 fold=3 monitor=macro_f1", ""),
+    ("validation_share=0", ""),
+    ("determinism=fast", ""),  # on a CPU it comes out the same
+]
+# What changes which run it is, but leaves nothing behind that a checkpoint would have to hold.
+STATELESS = {
+    "seed",  # everything drawn is a function of (seed, epoch, index)
+    "label_smoothing",  # part of the loss; on in the recipe of the tests
+    "loss",
+    "name",
+    "phases",
+    "model",
+    "description",
+    "measured",
+    "backbone",  # its variables are the model's: Lite0 below
+    "resize",
+    "weights",
+    "decay",  # of step and plateau: on by default
+    "batch_size",
+}
+
+
+def changed(recipe: Recipe, settings: str) -> Recipe:
+    return with_settings(recipe, settings.split())
+
+
+def test_every_field_that_may_hold_state_is_in_a_case() -> None:
+    settings = [setting for row, _ in CASES for setting in row.split()]
+    said = {setting.partition("=")[0].rpartition(".")[2] for setting in settings}
+    kinds = (Recipe, ModelSpec, Phase)
+    fields = {entry.name for kind in kinds for entry in dataclasses.fields(kind)}
+    assert fields - said == STATELESS
+    values = " ".join(row for row, _ in CASES)
+    assert all(f"schedule={name}" in values for name in SCHEDULES)
+    assert all(f"optimizer={name}" in values for name in OPTIMIZERS)
+
+
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory, photos):
+    """Runs never cut, each trained once: what ``train`` returns."""
+    made: dict[str, dict[str, Any]] = {}
+
+    def run(recipe: Recipe) -> dict[str, Any]:
+        text = to_json(recipe)
+        if text not in made:
+            out = tmp_path_factory.mktemp("uncut") / "run"
+            made[text] = call(train, Run(photos, out, text, watched=True))
+        return made[text]
+
+    return run
+
+
+def cut_and_resumed(run: Run, cuts: tuple[int, ...]) -> tuple[dict[str, Any], list[Any]]:
+    """Cut at each of ``cuts`` checks, each in a new process, then train to the end."""
+    positions = []
+    for at in cuts:
+        found = call(train, dataclasses.replace(run, at=at))
+        positions.append(found["position"])
+        if found["done"]:  # a resumed run has fewer checks left
+            return found, positions
+    return call(train, run), positions
+
+
+def test_a_run_cut_at_any_check_equals_the_uncut_one(tmp_path, photos, recipe, uncut) -> None:
+    """Every moment at which a session can be cut: steps, epochs' ends, in validation, phases."""
+    whole = uncut(recipe)
+    seen = set()
+    for at in range(1, whole["checks"] + 1):
+        run = Run(photos, tmp_path / str(at), to_json(recipe))
+        found, positions = cut_and_resumed(run, (at,))
+        assert found["final"] == whole["final"], f"cut at check {at}, {positions}"
+        seen.update(positions)
+    steps = {(phase, epoch, step) for phase, epoch in ((0, 0), (1, 0), (1, 1)) for step in range(4)}
+    assert seen == steps  # (1, 0, 0) is between phases, step 3 before and in validation
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(filter(None, case)))
+def test_every_kind_of_state_survives_cuts(tmp_path, photos, recipe, uncut, case) -> None:
+    """Cut in mid-epoch; and twice in a row, first before any step.
+
+    Besides, all that an epoch changes is in some part of the state, whatever a later recipe adds.
+    """
+    settings, workers = case
+    told = changed(recipe, settings)
+    whole = uncut(told)
+    # A factor of the learning rate is made from the patience, which is a part.
+    assert set(whole["unkept"]) <= {"scale"}
+    for number, cuts in enumerate([(8,), (1, 10)]):
+        run = Run(photos, tmp_path / str(number), to_json(told), workers=workers)
+        found, positions = cut_and_resumed(run, cuts)
+        assert found["final"] == whole["final"], f"cut at {positions}"
+
+
+def test_lite0_survives_cuts(tmp_path, photos, recipe, uncut) -> None:
+    told = changed(recipe, "model.backbone=efficientnet-lite0 phases.all.epochs=1")
+    found, positions = cut_and_resumed(Run(photos, tmp_path / "run", to_json(told)), (7, 2))
+    assert found["final"] == uncut(told)["final"], f"cut at {positions}"
+    assert len(positions) == 2
