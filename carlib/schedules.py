@@ -60,6 +60,24 @@ class _WarmUp(schedules.LearningRateSchedule):
         return {"schedule": self.schedule, "steps": self.steps}
 
 
+class _PerUpdate(schedules.LearningRateSchedule):
+    """Another schedule, of updates: Keras asks by steps, accumulated ones counted one by one."""
+
+    def __init__(self, schedule: Any, accumulate: int):
+        super().__init__()
+        self.schedule, self.accumulate = schedule, accumulate
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(keras.ops.floor_divide(step, self.accumulate))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self.schedule, "accumulate": self.accumulate}
+
+
+def _per_update(schedule: Any, accumulate: int) -> Any:
+    return _PerUpdate(schedule, accumulate) if callable(schedule) else schedule
+
+
 class _Scaled(schedules.LearningRateSchedule):
     """Another schedule, or a number, times a factor that the run changes."""
 
@@ -118,7 +136,7 @@ OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
 
 
 def make_schedule(phase: Phase, steps_per_epoch: int) -> Any:
-    """Return the learning rate of a phase: a number, or a function of the phase's updates.
+    """Return the learning rate of a phase: a number, or a function of the phase's step.
 
     Args:
         phase: Its schedule, lr, warm-up, epochs, and steps an update.
@@ -132,8 +150,14 @@ def make_schedule(phase: Phase, steps_per_epoch: int) -> Any:
     0.05
     """
     make = look_up(SCHEDULES, phase.schedule, "schedule")
-    epoch = steps_per_epoch / phase.accumulate  # in updates, as Keras counts them
-    return make(phase, max(1, int(phase.epochs * epoch)), epoch, round(phase.warmup * epoch))
+    epoch = steps_per_epoch / phase.accumulate  # in updates
+    made = make(phase, max(1, int(phase.epochs * epoch)), epoch, round(phase.warmup * epoch))
+    if phase.accumulate == 1:
+        return made
+    if isinstance(made, _Scaled):
+        made.schedule = _per_update(made.schedule, phase.accumulate)
+        return made
+    return _per_update(made, phase.accumulate)
 
 
 def make_optimizer(phase: Phase, schedule: Any) -> keras.optimizers.Optimizer:
@@ -154,7 +178,7 @@ def make_optimizer(phase: Phase, schedule: Any) -> keras.optimizers.Optimizer:
 
 
 def lr_of(schedule: Any, step: int) -> float:
-    """Return the learning rate of an update, counted from 0, by what ``make_schedule`` gave."""
+    """Return the learning rate of a step, counted from 0, by what ``make_schedule`` gave."""
     return float(schedule(step)) if callable(schedule) else float(schedule)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -46,6 +47,17 @@ def test_no_schedule_leaves_0_to_lr(schedule, warmup):
     rates = [lr_of(make_schedule(phase, 3), step) for step in range(12)]
     assert 0 < rates[0] <= 0.2 + 1e-7
     assert all(0 <= rate <= 0.2 + 1e-7 for rate in rates)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("warmup", [0, 0.5, 1])
+def test_accumulated_steps_count_as_one(schedule, warmup):
+    """Keras asks for the rate by steps: without a hand in it, it would move between two updates."""
+    phase = Phase("p", epochs=4, lr=0.2, schedule=schedule, warmup=warmup, every=1)
+    single = make_schedule(phase, 10)
+    double = make_schedule(dataclasses.replace(phase, accumulate=2), 20)
+    for step in range(80):
+        assert lr_of(double, step) == lr_of(single, step // 2)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -160,7 +172,9 @@ def test_patience(options, values, scales, ends, higher, cut):
     patience, found = Patience(), []
     for number, value in enumerate(values):
         if number == cut:
-            patience = Patience.of(json.loads(json.dumps(patience.get())))
+            state = json.loads(json.dumps(patience.get()))
+            patience = Patience()
+            patience.set(state)
         ended = patience.take(phase, value if higher else -value, higher=higher)
         found.append((patience.scale, ended))
     assert [scale for scale, _ in found] == scales

@@ -776,6 +776,28 @@ def test_the_average_comes_back_with_a_lost_best_model(tmp_path, catalog, recipe
         np.testing.assert_array_equal(one, other)
 
 
+def test_accumulated_gradients_are_those_of_the_larger_batch(tmp_path, catalog, recipe):
+    """Without dropout, on fixed BatchNorm: two steps of 8 photos are one step of 16."""
+    settings = ["model.dropout=0", "model.drop_connect=0", "phases.*.batchnorm=frozen"]
+    settings += ["phases.*.optimizer=sgd"]  # adam would blow up float noise where gradients are 0
+    small = [*settings, "phases.*.batch_size=8"]
+    ends = {}
+    for name, told in (
+        ("large", settings),
+        ("accumulated", [*small, "phases.*.accumulate=2"]),
+        ("small", small),
+    ):
+        train_model(with_settings(recipe, told), catalog, tmp_path / name)
+        arrays = read_state(find_checkpoint(tmp_path / name / "chain"))[0]
+        ends[name] = np.concatenate(
+            [value.ravel() for key, value in sorted(arrays.items()) if "seed_gen" not in key]
+        )
+    apart = {name: np.abs(end - ends["large"]).max() for name, end in ends.items()}
+    assert apart["accumulated"] < apart["small"] / 50
+    for column in ("lr_start", "lr"):
+        assert course(tmp_path / "accumulated", column) == course(tmp_path / "large", column)
+
+
 def test_without_validation_the_last_epoch_is_the_best(tmp_path, catalog, recipe):
     outcome = train_model(with_settings(recipe, ["validation_share=0"]), catalog, tmp_path / "run")
     assert outcome.done

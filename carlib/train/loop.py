@@ -318,8 +318,8 @@ class Training:
         row = {
             "phase": phase.name,
             "epoch": len(self.ledger.history) + 1,
-            "lr_start": lr_of(stage.schedule, epoch * loader.steps // phase.accumulate),
-            "lr": lr_of(stage.schedule, ((epoch + 1) * loader.steps - 1) // phase.accumulate),
+            "lr_start": lr_of(stage.schedule, epoch * loader.steps),
+            "lr": lr_of(stage.schedule, (epoch + 1) * loader.steps - 1),
             "loss": loss,
             "accuracy": accuracy,
         }
