@@ -24,7 +24,7 @@ CASES = [
     ("monitor=loss phases.all.trains=0.5 phases.all.batchnorm=frozen", ""),
     ("phases.all.trains=0.3 phases.all.share_by=compute phases.all.batchnorm=affine", ""),
     ("phases.*.ema=0.9", ""),
-    ("phases.*.ema=0.9 phases.all.schedule=plateau phases.all.patience=1", "processes:2"),
+    ("phases.*.ema=0.9 phases.*.accumulate=2 phases.all.schedule=plateau", "processes:2"),
     ("phases.all.early_stop=1 phases.all.epochs=6 phases.all.lr=1", ""),
     ("phases.all.restore_best=true phases.all.lr=1 phases.*.ema=0.5", ""),
     ("phases.head.views=2 phases.head.epochs=3", ""),

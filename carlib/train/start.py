@@ -164,7 +164,7 @@ def _needs(checkpoint: Checkpoint) -> list[str]:
 
 def _source(path: Path) -> Checkpoint:
     if (path / MANIFEST).is_file():
-        return _one(path)
+        return _one(path.absolute())  # "." has no name
     chain = path / "chain" if (path / "chain").is_dir() else path
     found = find_checkpoint(chain, _needs)
     if not found:
@@ -236,6 +236,8 @@ def _furthest(
             name = _name_of(chain)
             if name and name != recipe.name:
                 log.warning("%s holds a run of recipe %r: not this one's", chain, name)
+            elif name and _is_another_run(chain, folder, session):
+                log.warning("%s; taken for another run's", error)
             else:
                 problems.append(error)
     for problem in problems if fitting or not strict else ():
@@ -245,6 +247,20 @@ def _furthest(
     if problems and strict:
         raise RunError(f"{problems[0]}; or start anew with --resume never")
     return None
+
+
+def _is_another_run(chain: Path, folder: RunFolder, session: Session) -> bool:
+    """Folds or seeds side by side are runs of one recipe's name, each in a folder of its own name.
+
+    In the work folder they were begun in this very session; among the inputs the name tells.
+    """
+    where, own, work = chain.resolve(), folder.root.resolve(), session.work.resolve()
+    if where.is_relative_to(own):
+        return False
+    inputs = [root.resolve() for root in session.inputs]
+    begun_here = where.is_relative_to(work) and not any(map(where.is_relative_to, inputs))
+    run = RunFolder(chain.parent)
+    return begun_here or (run.recipe.is_file() and chain.parent.name != own.name)
 
 
 def _name_of(chain: Path) -> str:
