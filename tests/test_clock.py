@@ -95,10 +95,16 @@ def test_what_a_validation_needs(
 
 @pytest.mark.parametrize(
     ("options", "seconds"),
-    [({"validation": 8}, 17), ({"validation": 8, "recent": [100], "reserve": 3}, 20)],
+    [
+        ({"validation": 8}, 17),
+        ({"validation": 8, "recent": [100], "reserve": 3}, 20),
+        ({"features": 2}, 1.5 * 6 + 5),
+        ({"features": 2, "batch": 4, "forward": 1}, 1.5 * 12 + 5),
+        ({"features": 2, "forward": 6}, 1.5 * 18 + 5),
+    ],
 )
 def test_what_the_proof_needs(options: dict[str, Any], seconds: float) -> None:
-    assert needed(lambda each: each.before_proof(), **options) == seconds
+    assert needed(lambda each: each.before_proof(3), **options) == seconds
 
 
 @pytest.mark.parametrize("kind", ["features", "batch"])
@@ -139,7 +145,7 @@ def test_without_a_limit_nothing_is_asked() -> None:
     free = clock(None, recent=[1e9])
     free.reserve = asked
     free.check("batch")()
-    said = [free.before_step([1e9]), free.before_validation(1, 1), free.before_proof()]
+    said = [free.before_step([1e9]), free.before_validation(1, 1), free.before_proof(9)]
     assert said == ["", "", ""]
     free.session.stop_after, free.steps = 3, 3
     assert free.before_step([]) == "stop-after"

@@ -99,20 +99,23 @@ def cut_and_resumed(run: Run, cuts: tuple[int, ...]) -> tuple[dict[str, Any], li
 
 def test_a_run_cut_at_any_check_equals_the_uncut_one(tmp_path, photos, recipe, uncut) -> None:
     """Every moment at which a session can be cut: steps, epochs' ends, in validation, phases."""
-    whole = uncut(recipe)
+    told = changed(recipe, "phases.*.batch_size=24")
+    whole = uncut(told)
     seen = set()
     for at in range(1, whole["checks"] + 1):
-        run = Run(photos, tmp_path / str(at), to_json(recipe))
+        run = Run(photos, tmp_path / str(at), to_json(told))
         found, positions = cut_and_resumed(run, (at,))
         assert found["final"] == whole["final"], f"cut at check {at}, {positions}"
         seen.update(positions)
-    steps = {(phase, epoch, step) for phase, epoch in ((0, 0), (1, 0), (1, 1)) for step in range(4)}
-    assert seen == steps  # (1, 0, 0) is between phases, step 3 before and in validation
+    steps = {(phase, epoch, step) for phase, epoch in ((0, 0), (1, 0), (1, 1)) for step in range(3)}
+    # (1, 0, 0) is between phases; step 2 before and in validation; the last one leaves only the
+    # proof of the saved model to do.
+    assert seen == {*steps, (2, 0, 0)}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(filter(None, case)))
-def test_every_kind_of_state_survives_cuts(tmp_path, photos, recipe, uncut, case) -> None:
-    """Cut in mid-epoch; and twice in a row, first before any step.
+def test_every_kind_of_state_survives_two_cuts(tmp_path, photos, recipe, uncut, case) -> None:
+    """Cut twice in a row, in the middle of two phases' epochs where there are two.
 
     Besides, all that an epoch changes is in some part of the state, whatever a later recipe adds.
     """
@@ -121,14 +124,14 @@ def test_every_kind_of_state_survives_cuts(tmp_path, photos, recipe, uncut, case
     whole = uncut(told)
     # A factor of the learning rate is made from the patience, which is a part.
     assert set(whole["unkept"]) <= {"scale"}
-    for number, cuts in enumerate([(8,), (1, 10)]):
-        run = Run(photos, tmp_path / str(number), to_json(told), workers=workers)
-        found, positions = cut_and_resumed(run, cuts)
-        assert found["final"] == whole["final"], f"cut at {positions}"
+    run = Run(photos, tmp_path / "run", to_json(told), workers=workers)
+    found, positions = cut_and_resumed(run, (3, 6))
+    assert found["final"] == whole["final"], f"cut at {positions}"
+    assert len(set(positions)) == 2
 
 
-def test_lite0_survives_cuts(tmp_path, photos, recipe, uncut) -> None:
+def test_lite0_survives_a_cut(tmp_path, photos, recipe, uncut) -> None:
     told = changed(recipe, "model.backbone=efficientnet-lite0 phases.all.epochs=1")
-    found, positions = cut_and_resumed(Run(photos, tmp_path / "run", to_json(told)), (7, 2))
+    found, positions = cut_and_resumed(Run(photos, tmp_path / "run", to_json(told)), (7,))
     assert found["final"] == uncut(told)["final"], f"cut at {positions}"
-    assert len(positions) == 2
+    assert positions == [(1, 0, 1)]

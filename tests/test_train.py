@@ -130,6 +130,44 @@ def test_a_damaged_newest_checkpoint_that_was_the_best_is_survived(
     assert final(tmp_path / "cut") == final(tmp_path / "uncut")
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("restore", [False, True])
+def test_a_damaged_best_checkpoint_is_made_good_by_the_best_model(
+    tmp_path, catalog, recipe, monkeypatch, caplog, elsewhere, restore
+):
+    """The first epoch is the best; its checkpoint is damaged, with all others resting on it."""
+
+    def falling(self, stage, validator):
+        value = 1 / (1 + len(self.ledger.history))
+        return {"val_accuracy": value, "val_loss": 1, "val_macro_f1": 1, "val_log_loss": 1}
+
+    monkeypatch.setattr(loop.Training, "_validate", falling)
+    monkeypatch.setattr("carlib.train.loop.prove_best", lambda *_: None)
+    settings = ["phases.*.ema=0.5", f"phases.all.restore_best={str(restore).lower()}"]
+    changed, out, end = with_settings(recipe, settings), tmp_path / "run", tmp_path / "run"
+    train_model(changed, catalog, tmp_path / "uncut")
+    train_model(changed, catalog, out, session=Session(stop_after=7), save_every=Every(steps=1))
+    best = read_state(find_checkpoint(out / "chain"))[1]["parts"]["ledger"]["best"]
+    (out / "chain" / best["checkpoint"] / "arrays.npz").write_bytes(b"")
+    options = {}
+    if elsewhere:
+        end = tmp_path / "branch"
+        options = {"resume": str(out)}
+    train_model(changed, catalog, end, **options)
+    assert "best/ beside the chain has its best epoch's weights" in caplog.text
+    left, right = (
+        read_state(find_checkpoint(each / "chain"))[0] for each in (end, tmp_path / "uncut")
+    )
+    assert {key: value.tobytes() for key, value in left.items()} == {
+        key: value.tobytes() for key, value in right.items()
+    }
+    assert (end / "history.csv").read_bytes() == (tmp_path / "uncut/history.csv").read_bytes()
+    # Without the model too, nothing here decides that the work is lost.
+    shutil.rmtree(end / "best")
+    with pytest.raises(RunError, match=f"{best['checkpoint']}.* needs it|no checkpoint under"):
+        train_model(changed, catalog, end)
+
+
 def test_a_chain_without_a_whole_checkpoint_is_not_started_over(tmp_path, catalog, recipe):
     out = tmp_path / "run"
     train_model(recipe, catalog, out, session=Session(stop_after=4))
@@ -441,6 +479,70 @@ def test_what_a_stateful_callback_remembers_survives_a_cut(tmp_path, catalog, re
     assert "callback 'counter' is new to this run" in capsys.readouterr().err
 
 
+def test_a_callbacks_wish_to_end_a_phase_survives_a_cut(tmp_path, catalog, recipe):
+    class Enough(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = True
+
+    train_model(recipe, catalog, tmp_path / "uncut", callbacks=[Enough()])
+    once = Session(stop_after=5)
+    train_model(recipe, catalog, tmp_path / "run", session=once, callbacks=[Enough()])
+    train_model(recipe, catalog, tmp_path / "run")
+    assert (
+        course(tmp_path / "run", "phase") == course(tmp_path / "uncut", "phase") == ["head", "all"]
+    )
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_text("<html>429</html>\n"),
+        lambda path: path.write_bytes(path.read_bytes()[:-9] + b"\xff,,,,,,"),
+        lambda path: path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n"),
+        lambda path: path.write_text("a,b\n1,2\n3,4\n"),
+        lambda path: path.unlink(),
+    ],
+)
+def test_a_damaged_table_of_sessions_stops_no_run(tmp_path, catalog, recipe, uncut, harm):
+    """The checkpoint has its rows too."""
+    out = tmp_path / "run"
+    train_model(recipe, catalog, out, session=Session(stop_after=4))
+    harm(out / "sessions.csv")
+    train_model(recipe, catalog, out)
+    assert final(out) == final(uncut(recipe)[0])
+    assert read_table(out / "sessions.csv")[0]["why"] == "stop-after"
+    assert read_table(out / "sessions.csv")[-1]["why"] == "done"
+
+
+def test_the_proof_after_a_phase_on_features_has_its_time_reserved(tmp_path, catalog, recipe):
+    """Nothing went through the whole network but the caching: its batches say what it takes."""
+    clock = Clock(first=1, step=1, validation=0)
+    alone = dataclasses.replace(recipe, phases=recipe.phases[:1])
+    changed = with_settings(alone, ["phases.head.views=1"])
+
+    from carlib.features import FeatureCache
+
+    view = FeatureCache.view
+
+    def slow(self, epoch, before_batch=lambda: None):
+        def before():
+            before_batch()
+            clock.now += 20
+
+        return view(self, epoch, before)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureCache, "view", slow)
+        patch.setattr("carlib.train.stage.VALIDATION_BATCH", 16)
+        session = clock.session(20 * 4 + 3 + 30)
+        outcome = train_model(
+            changed, catalog, tmp_path / "run", session=session, callbacks=[clock]
+        )
+    assert (outcome.done, outcome.why) == (False, "the clock")
+    assert find_checkpoint(tmp_path / "run/chain").position == Position(1)
+    assert train_model(changed, catalog, tmp_path / "run").done
+
+
 def test_photos_that_cannot_be_read_are_left_out_and_listed(tmp_path, photos, recipe):
     data = tmp_path / "data"
     shutil.copytree(photos, data)
@@ -686,7 +788,7 @@ def test_the_clock_stops_in_the_middle_of_caching(tmp_path, catalog, recipe, mon
     short = Session(limit=3.0, clock=lambda: now[0], began=now[0])
     with pytest.raises(RunError, match=r"no view of the features fits into this session.*--limit"):
         train_model(changed, catalog, tmp_path / "run", session=short)
-    again = Session(limit=60.0, clock=lambda: now[0], began=now[0])
+    again = Session(limit=70.0, clock=lambda: now[0], began=now[0])
     outcome = train_model(
         changed, catalog, tmp_path / "next", session=again, resume=str(tmp_path / "run")
     )

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from carlib.checkpoints.disk import LAST, MANIFEST, AnotherFormat, Checkpoint, verify
+from carlib.checkpoints.disk import ARRAYS, LAST, MANIFEST, AnotherFormat, Checkpoint, verify
 from carlib.errors import RunError
 from carlib.files import ASIDE, explained
 
@@ -119,7 +119,9 @@ def find_chains(root: Path, depth: int = DEPTH) -> Iterator[Path]:
             if real in seen:
                 continue
             seen.add(real)
-            _, names, _ = next(os.walk(where), ("", [], []))
+            _, names, files = next(os.walk(where), ("", [], []))
+            if {MANIFEST, ARRAYS} <= set(files):
+                log.warning("%s looks like a checkpoint, but has not its folder's name", where)
             if any(map(_NAME.match, names)):
                 yield where
             below += (

@@ -292,7 +292,7 @@ def adopt(source: Path, chain: Path, names: Iterable[str]) -> None:
         CarlibError: No space left, or a folder that refuses.
     """
     for name in names:
-        if not name or _is_whole(chain / name):
+        if not name or is_whole(chain / name):
             continue
         verify(source / name)
         shutil.rmtree(chain / name, ignore_errors=True)  # a damaged one would be in the way
@@ -302,7 +302,8 @@ def adopt(source: Path, chain: Path, names: Iterable[str]) -> None:
                 flush(aside / part)
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
+    """Say whether ``verify`` finds nothing wrong."""
     try:
         verify(folder)
     except RunError:

@@ -8,6 +8,7 @@ leave it out, and a resumed run would draw other masks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,13 +24,19 @@ class Variables:
     Args:
         name: Of the part: "model", "optimizer", "metrics".
         owners: Pairs of a prefix ("" for none) and the variables that it names.
+        fixed: Values of variables that do not move meanwhile: they are not copied again.
 
     Raises:
         RunError: Two variables of one name.
     """
 
-    def __init__(self, name: str, owners: Iterable[tuple[str, Iterable[Any]]]):
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        owners: Iterable[tuple[str, Iterable[Any]]],
+        fixed: Mapping[str, np.ndarray] | None = None,
+    ):
+        self.name, self.fixed = name, fixed or {}
         self.variables: dict[str, Any] = {}
         for prefix, variables in owners:
             seen: dict[str, int] = {}
@@ -45,10 +52,21 @@ class Variables:
                     )
                 self.variables[key] = variable
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        sizes = (
+            math.prod(each.shape) * np.dtype(keras.backend.standardize_dtype(each.dtype)).itemsize
+            for each in self.variables.values()
+        )
+        return sum(sizes)
+
     def get(self) -> dict[str, np.ndarray]:
         """Return a copy of every variable's value by name."""
         return {
-            key: np.array(keras.ops.convert_to_numpy(variable))
+            key: self.fixed[key]
+            if key in self.fixed
+            else np.array(keras.ops.convert_to_numpy(variable))
             for key, variable in self.variables.items()
         }
 
@@ -75,9 +93,14 @@ class Variables:
             variable.assign(state[key])
 
 
-def model_state(model: keras.Model) -> Variables:
-    """Return a model's part: its layers' variables, seed states included."""
-    return Variables("model", ((layer.name, layer.variables) for layer in model.layers))
+def model_state(model: keras.Model, fixed: Mapping[str, np.ndarray] | None = None) -> Variables:
+    """Return a model's part: its layers' variables, seed states included.
+
+    Args:
+        model: Built.
+        fixed: As in Variables.
+    """
+    return Variables("model", ((layer.name, layer.variables) for layer in model.layers), fixed)
 
 
 def optimizer_state(optimizer: Any) -> Variables:

@@ -131,6 +131,8 @@ def _run(given: argparse.Namespace) -> int:
         show(given, figures, f"done: {score}; see {report}")
         return 0
     how = "run the same command again to go on"
+    if given.resume != "auto":
+        how = "to go on, run it again with --resume auto"
     if session.kind != "plain":
         how += "; in a new session, attach this one's output first"
     show(given, figures, f"stopped by {outcome.why}; everything is saved: {how}")

@@ -28,6 +28,7 @@ class Clock:
         validation: Longest validation through the network.
         batch: Longest batch of a validation.
         features: Longest batch of photos that features were cached from.
+        forward: Longest batch of either kind in earlier sessions.
         steps: Training steps done in this session.
     """
 
@@ -38,6 +39,7 @@ class Clock:
     validation: float = 0.0
     batch: float = 0.0
     features: float = 0.0
+    forward: float = 0.0
     steps: int = 0
 
     def now(self) -> float:
@@ -71,9 +73,15 @@ class Clock:
         guess = self.step * photos / batch_size
         return self.session.must_stop(self._needed(self.validation or guess), 0)
 
-    def before_proof(self) -> str:
-        """Say why not to validate the saved model any more in this session, "" to do it."""
-        return self.session.must_stop(self._needed(self.validation), 0)
+    def before_proof(self, batches: int) -> str:
+        """Say why not to validate the saved model any more in this session, "" to do it.
+
+        Args:
+            batches: Of validation photos: where only heads were trained, no validation through
+                the network has shown what it takes.
+        """
+        guess = batches * max(self.batch, self.features, self.forward)
+        return self.session.must_stop(self._needed(self.validation or guess), 0)
 
     def check(self, kind: str, starts: Iterable[float] = ()) -> Callable[[], None]:
         """Return what must be called before each batch that goes forward through the network.

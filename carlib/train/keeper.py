@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from carlib.checkpoints import Checkpoint, Position, Snapshot, Stateful, read_state, verify
 from carlib.checkpoints.chain import folders_of, next_number
 from carlib.checkpoints.disk import name_of, read_manifest
 from carlib.checkpoints.parts import collect
-from carlib.checkpoints.state import averaged, model_state
+from carlib.checkpoints.state import Variables, averaged, model_state
 from carlib.errors import RunError
 from carlib.freeze import Freezer
 from carlib.spec import to_dict
@@ -22,6 +23,8 @@ from carlib.train.clock import Clock
 from carlib.train.ledger import Ledger, versions
 from carlib.train.outcome import Material, export_best, is_exported
 from carlib.train.saver import Job, Saver
+
+SEED = "/seed_generator_state"
 
 
 class Keeper:
@@ -65,6 +68,8 @@ class Keeper:
         self.best_before = ledger.best["checkpoint"] if ledger.best else ""
         costs = ledger.costs
         saver.copying, saver.writing = costs.get("copying", 0.0), costs.get("writing", 0.0)
+        saver.size = int(costs.get("size", 0))
+        clock.forward = costs.get("forward", 0.0)
         self.exporting = costs.get("exporting", 0.0)  # seconds of the longest export
         self.exported = -1.0  # when the last one ended
         self.behind = False  # whether best/ holds an earlier epoch than the best
@@ -87,7 +92,7 @@ class Keeper:
         self.held = None
         copying = self.clock.now()
         snapshot = self._snapshot(position, why)
-        self.saver.copying = max(self.saver.copying, self.clock.now() - copying)
+        self.saver.took("copying", self.clock.now() - copying)
         jobs.append(self._job(snapshot))
         self.ledger.named(self.newest)
         self.best_before = best["checkpoint"] if best else ""
@@ -109,9 +114,13 @@ class Keeper:
 
     def reserve(self) -> float:
         """Seconds that a save and an export would take now."""
-        writes = 1 + self.saver.busy + (self.held is not None)
-        export = 1.5 * self.exporting if self.behind else 0.0
-        return 1.5 * (self.saver.writing * writes + self.saver.copying) + export
+        writes = 1 + self.saver.under_way + (self.held is not None)
+        return 1.5 * (self.saver.writing * writes + self.saver.copying + self.exporting)
+
+    def phase_began(self) -> None:
+        """Expect what saves cost now: an optimizer's state may be larger than the weights."""
+        parts = self.parts(Position(step=1))
+        self.saver.resize(sum(part.nbytes for part in parts if isinstance(part, Variables)))
 
     def epoch_is_best(self) -> None:
         """Export the model as it is now, or leave it for later where epochs are short."""
@@ -130,7 +139,7 @@ class Keeper:
     def restore_best_model(self) -> None:
         """Export the best model again where best/ is missing or of another epoch."""
         best = self.ledger.best
-        if best is not None and not is_exported(self.folder, self.material, best):
+        if best is not None and not self._is_exported(best):
             self._with_best_weights(self._export)
 
     def load_best(self) -> None:
@@ -138,12 +147,27 @@ class Keeper:
         best: Any = self.ledger.best
         if best["checkpoint"]:
             self.saver.wait()
-            arrays, _ = read_state(verify(self.folder.chain / best["checkpoint"]))
+            weights = self._best_weights(best)
         elif self.held:
-            arrays = dict(self.held.arrays)
+            weights = averaged(self.held.arrays)
         else:
             return  # it is the epoch just finished
-        model_state(self.model).set(averaged(arrays))
+        own = model_state(self.model)
+        # What dropout draws next is no weight of an epoch.
+        seeds = {key: value for key, value in own.get().items() if key.endswith(SEED)}
+        own.set({**weights, **seeds})
+
+    def _best_weights(self, best: Any) -> dict[str, np.ndarray]:
+        try:
+            return averaged(read_state(verify(self.folder.chain / best["checkpoint"]))[0])
+        except RunError:
+            if not self._is_exported(best):
+                raise
+            return model_state(keras.models.load_model(self.folder.model, compile=False)).get()
+
+    def _is_exported(self, best: Any) -> bool:
+        digests = self.material.recipe.digest(), self.material.catalog_digest
+        return is_exported(self.folder, *digests, best)
 
     def _with_best_weights(self, work: Callable[[], None]) -> None:
         own = model_state(self.model)
@@ -164,6 +188,8 @@ class Keeper:
         self.ledger.costs = {
             "copying": self.saver.copying,
             "writing": self.saver.writing,
+            "size": self.saver.size,
+            "forward": max(self.clock.features, self.clock.batch, self.clock.forward),
             "exporting": self.exporting,
         }
         arrays, values = collect(self.parts(position))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import logging
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+from carlib.errors import RunError
 from carlib.runfolder import (
     SESSIONS,
     TIMINGS,
@@ -19,6 +21,8 @@ from carlib.runfolder import (
     write_table,
 )
 from carlib.schedules import is_better
+
+log = logging.getLogger("carlib")
 
 HISTORY = (
     "phase",
@@ -89,10 +93,20 @@ class Ledger:
     def set(self, state: Mapping[str, Any], /) -> None:
         """Take back what ``get`` gave."""
         self.history, self.timings = state["history"], state["timings"]
-        # The folder knows of sessions that ended without a checkpoint, a copied chain of others.
-        self.sessions = max(read_table(self.folder.sessions), state["sessions"], key=len)
+        self.sessions = self._known_here(state["sessions"]) or state["sessions"]
         self.starts, self.features = state["starts"], state["features"]
         self.ended, self.best, self.costs = state["ended"], state["best"], state["costs"]
+
+    def _known_here(self, kept: list[Row]) -> list[Row]:
+        """The folder's table, where it goes on from a checkpoint's rows: it knows of sessions that
+        ended without a checkpoint."""
+        try:
+            rows = read_table(self.folder.sessions)
+        except RunError as error:
+            log.warning("%s; the checkpoint's sessions count", error)
+            return []
+        same = [row.get("start") for row in rows[: len(kept)]] == [row["start"] for row in kept]
+        return rows if same and all(row.keys() == set(SESSIONS) for row in rows) else []
 
     def is_best(self, row: Row) -> bool:
         """Say whether this epoch beats all before; the first of equals stays the best."""

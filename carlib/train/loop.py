@@ -137,8 +137,9 @@ class Training:
                 position = self._phase(position, arrays, values)
             # The saved model is proved by one more validation; a session that has done something
             # may leave that to the next.
-            fits = position == self.begun_at or not self.validator
-            why = ("" if fits else self.clock.before_proof()) or "done"
+            why = "done"
+            if self.validator and position != self.begun_at:
+                why = self.clock.before_proof(self.validator.steps) or why
         except _Stop as stop:
             why = str(stop)
         except BaseException as error:
@@ -166,13 +167,15 @@ class Training:
         """Close the session's row after a failure; a save under way ends first, good or bad."""
         with suppress(BaseException):
             self.saver.wait()
+        self.ledger.note(self.clock.spent(), self.saver.saves, self.saver.blocked)
         self.ledger.end_session(f"failed: {type(error).__name__}")
         with suppress(CarlibError, OSError):  # a full disk, say: the first error is the one to show
             self.ledger.writer()()
 
     def _parts(self, position: Position) -> list[Stateful]:
         """Return all that belongs to the run's state at a position."""
-        parts: list[Stateful] = [self.ledger, model_state(self.model), *self._stateful()]
+        fixed = self.stage.fixed if self.stage is not None else {}
+        parts: list[Stateful] = [self.ledger, model_state(self.model, fixed), *self._stateful()]
         # Inside a phase, its optimizer and its patience go on.
         if self.stage is not None and (position.epoch or position.step):
             parts += self.stage.parts(position.step > 0)
@@ -225,15 +228,16 @@ class Training:
             self.weights,
         )
         phase = stage.phase
+        stage.trainer.stop_training = False
         say(stage.trained.describe(phase))
         if position.epoch or position.step:
             taken = set(values) - set(PARTS)  # by _restore
             restore(stage.parts(position.step > 0), arrays, values, others=taken)
             stage.patience.apply(stage.schedule)
+        self.keeper.phase_began()
         hooks = keras.callbacks.CallbackList(
             self.callbacks, model=stage.trainer, epochs=phase.epochs, steps=stage.loader.steps
         )
-        stage.trainer.stop_training = False
         hooks.on_train_begin()
         why = "all epochs"
         with stage.loader:
@@ -357,16 +361,17 @@ class Training:
         """Have the features that an epoch needs; return the seconds that it took."""
         if not stage.caches:
             return 0.0
-        began = self.clock.now()
-
+        began, cut = self.clock.now(), ""
         try:
             stage.prepare(position.epoch, first, self.clock.check("features", self._starts()))
-        except Cut as cut:
-            kept = any(cache.kept for cache in stage.caches)
-            self._stop(str(cut), position, "" if kept else "no view of the features")
+        except Cut as error:
+            cut = str(error)
         seconds = self.clock.now() - began
         so_far = self.ledger.features.get(stage.phase.name, 0.0)
         self.ledger.features[stage.phase.name] = round(so_far + seconds, 3)
+        if cut:
+            kept = any(cache.kept for cache in stage.caches)
+            self._stop(cut, position, "" if kept else "no view of the features")
         return seconds
 
     def _starts(self) -> list[float]:

@@ -97,7 +97,7 @@ def export_best(
     write_json(folder.model_card, card)
 
 
-def is_exported(folder: RunFolder, material: Material, best: Any) -> bool:
+def is_exported(folder: RunFolder, recipe_digest: str, catalog_digest: str, best: Any) -> bool:
     """Say whether best/ holds the model of this run's best epoch, whole."""
     try:
         card = read_json(folder.model_card)
@@ -105,8 +105,8 @@ def is_exported(folder: RunFolder, material: Material, best: Any) -> bool:
         said = [card[key] for key in ("recipe_digest", "catalog_digest", "phase", "epoch", "value")]
     except (RunError, OSError, KeyError, TypeError):
         return False
-    digests = material.recipe.digest(), material.catalog_digest
-    return whole and said == [*digests, best["phase"], best["epoch"], best["value"]]
+    digests = recipe_digest, catalog_digest
+    return bool(whole and said == [*digests, best["phase"], best["epoch"], best["value"]])
 
 
 def prove_best(folder: RunFolder, validator: Loader | None, ledger: Ledger) -> float | None:

@@ -52,6 +52,7 @@ class Saver:
         blocked: Seconds that saves held up the training thread, in all.
         copying: Seconds of the longest copy of the state.
         writing: Seconds of the longest write.
+        size: Bytes of the state that these two are for.
     """
 
     chain: Path
@@ -62,9 +63,12 @@ class Saver:
     blocked: float = 0.0
     copying: float = 0.0
     writing: float = 0.0
+    size: int = 0
     _last: float = math.nan
     _last_step: int = 0
     _thread: threading.Thread | None = None
+    _under_way: int = 0
+    _guessed: set[str] = field(default_factory=set)
     _errors: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -74,6 +78,30 @@ class Saver:
     def busy(self) -> bool:
         """Whether a write is under way."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def under_way(self) -> int:
+        """Checkpoints that a write under way has to write."""
+        return self._under_way if self.busy else 0
+
+    def resize(self, size: int) -> None:
+        """Expect what saves of a state of ``size`` bytes cost, by what others took."""
+        if self.size and size != self.size:
+            self.copying *= size / self.size
+            self.writing *= size / self.size
+            self._guessed = {"copying", "writing"}
+        self.size = size
+
+    def took(self, kind: str, seconds: float) -> None:
+        """Remember what a copy or a write took: the longest counts, a guess no longer.
+
+        Args:
+            kind: "copying" or "writing".
+            seconds: Of a whole state.
+        """
+        longest = 0.0 if kind in self._guessed else getattr(self, kind)
+        self._guessed.discard(kind)
+        setattr(self, kind, max(longest, seconds))
 
     @property
     def interval(self) -> float:
@@ -109,7 +137,8 @@ class Saver:
         if self.every and self.every.steps:
             return True
         passed = self.now() - self._last
-        return passed * THREAD_SHARE >= self.copying and passed >= self.writing
+        cheap = passed * THREAD_SHARE >= self.copying and passed * DISK_SHARE >= self.writing
+        return cheap and not self.busy
 
     def start(self, jobs: Sequence[Job], steps: int) -> None:
         """Write checkpoints in order, on another thread, once those before are written."""
@@ -125,9 +154,9 @@ class Saver:
                     retain(self.chain, always, job.wished, self.budget, job.needs)
             except BaseException as error:  # it is raised again by wait
                 self._errors.append(error)
-            self.writing = max(self.writing, (time.perf_counter() - began) / len(jobs))
+            self.took("writing", (time.perf_counter() - began) / len(jobs))
 
-        self._last, self._last_step = self.now(), steps
+        self._last, self._last_step, self._under_way = self.now(), steps, len(jobs)
         self.saves += len(jobs)
         self._thread = threading.Thread(target=work, name="carlib-saver", daemon=True)
         self._thread.start()

@@ -11,7 +11,7 @@ import numpy as np
 
 from carlib.batches import pair, pairs
 from carlib.checkpoints import Stateful
-from carlib.checkpoints.state import metrics_state, optimizer_state
+from carlib.checkpoints.state import metrics_state, model_state, optimizer_state
 from carlib.errors import RunError
 from carlib.features import FeatureCache, body_of, head_of
 from carlib.freeze import Freezer
@@ -24,7 +24,8 @@ from carlib.schedules import Patience, make_optimizer, make_schedule
 from carlib.train.outcome import Material
 
 VALIDATION_BATCH = 64
-PARTS = ("optimizer", "patience", "features", "metrics")  # of the state, where a phase goes on
+# Of the state, where a phase goes on.
+PARTS = ("optimizer", "patience", "asked", "features", "metrics")
 
 
 class Stage:
@@ -75,6 +76,13 @@ class Stage:
         if self.phase.views:
             self._head = make_forward(self.trainer, self.trainer.input.dtype)
         self._compile()
+        # On kept features nothing below the head moves: one copy of it does for all snapshots.
+        own = {id(variable) for variable in self.trainer.variables} if self.caches else None
+        self.fixed: dict[str, np.ndarray] = {}
+        if own is not None:
+            whole = model_state(model)
+            moving = [key for key, each in whole.variables.items() if id(each) in own]
+            self.fixed = {k: v for k, v in whole.get().items() if k not in moving}
 
     def _compile(self) -> None:
         accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
@@ -176,6 +184,7 @@ class Stage:
             inside_epoch: The metrics have counts of the epoch's steps so far.
         """
         found: list[Stateful] = [optimizer_state(self.optimizer), self.patience]
+        found.append(_Asked(self.trainer))
         if self.caches:
             found.append(_Features(self.caches))
         if inside_epoch:
@@ -186,6 +195,21 @@ class Stage:
         """Remove the features of a finished phase: no other has a use for them."""
         for cache in self.caches:
             cache.remove()
+
+
+class _Asked:
+    """Whether a callback has asked the phase to end, as a part of the state."""
+
+    name = "asked"
+
+    def __init__(self, trainer: keras.Model):
+        self.trainer = trainer
+
+    def get(self) -> dict[str, Any]:
+        return {"stop_training": bool(self.trainer.stop_training)}
+
+    def set(self, state: Mapping[str, Any], /) -> None:
+        self.trainer.stop_training = state["stop_training"]
 
 
 class _Features:

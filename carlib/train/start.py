@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from carlib.checkpoints import (
     Checkpoint,
+    Position,
     adopt,
     find_chains,
     find_checkpoint,
@@ -22,7 +24,7 @@ from carlib.checkpoints import (
     verify,
 )
 from carlib.checkpoints.chain import folders_of
-from carlib.checkpoints.disk import LAST, MANIFEST, AnotherFormat, name_of, read_manifest
+from carlib.checkpoints.disk import LAST, MANIFEST, AnotherFormat, is_whole, name_of, read_manifest
 from carlib.errors import RunError, UsageError
 from carlib.files import write_whole
 from carlib.loader import View
@@ -34,6 +36,7 @@ from carlib.schedules import make_optimizer, make_schedule
 from carlib.session import Session
 from carlib.spec import Recipe, differences, from_dict
 from carlib.train.allowed import refused
+from carlib.train.outcome import is_exported
 
 log = logging.getLogger("carlib")
 
@@ -107,13 +110,16 @@ def find_start(
             "--resume auto to go on with it"
         )
     if resume == NEVER:
+        _warn_of_further(folder, recipe, catalog_digest, session, Position())
         return Start()
     if resume != AUTO:
         source = _source(Path(resume))
     else:
         changed = _check(own, recipe, catalog_digest, allow) if own else ()
         strict = not own and not damaged
-        found = _furthest(folder, recipe, catalog_digest, session, allow, strict)
+        # Beside one's own, what only an allowed change makes fit is another branch.
+        other = () if own else allow
+        found = _furthest(folder, recipe, catalog_digest, session, other, strict)
         if damaged and not found:
             raise damaged
         if own and (not found or found.position <= own.position):
@@ -121,6 +127,8 @@ def find_start(
         if not found:
             return Start()
         source = found
+    if resume != AUTO:
+        _warn_of_further(folder, recipe, catalog_digest, session, source.position)
     changed = _check(source, recipe, catalog_digest, allow)
     _take_over(source, folder)
     adopted, origin = verify(folder.chain / source.name), str(source.path.parent.resolve())
@@ -129,7 +137,16 @@ def find_start(
 
 def _take_over(source: Checkpoint, folder: RunFolder) -> None:
     """Make another chain's checkpoint the run's own newest, with all that it needs."""
-    chain, needed = source.path.parent, (*_needs(source), source.name)
+    chain, needed = source.path.parent, [source.name]
+    for name in _needs(source):
+        if is_whole(chain / name):
+            needed.insert(0, name)
+        elif beside := _best_beside(source):
+            for path, own_path in (
+                (beside.model, folder.model),
+                (beside.model_card, folder.model_card),
+            ):
+                write_whole(own_path, path.read_bytes())
     # First: once the checkpoint is there, nothing is fetched any more. They may be hours of a large
     # network; their names say what they belong to.
     for path in sorted((chain.parent / folder.features.name).glob("*.npz")):
@@ -149,11 +166,34 @@ def _take_over(source: Checkpoint, folder: RunFolder) -> None:
 def _own(folder: RunFolder) -> tuple[Checkpoint | None, RunError | None]:
     """The run's own newest checkpoint, or why there is none where there should be."""
     try:
-        return find_checkpoint(folder.chain, _needs), None
+        return find_checkpoint(folder.chain, _at_hand), None
     except AnotherFormat:
         raise
     except RunError as error:
         return None, error
+
+
+def _at_hand(checkpoint: Checkpoint) -> list[str]:
+    """Names of those that it needs and are not whole, unless best/ beside the chain has the same.
+
+    The best epoch's weights are all that is ever wanted of its checkpoint.
+    """
+    for name in (needed := _needs(checkpoint)):
+        try:
+            verify(checkpoint.path.parent / name)
+        except RunError as error:
+            if not _best_beside(checkpoint):
+                return needed
+            log.warning("%s; best/ beside the chain has its best epoch's weights", error)
+    return []
+
+
+def _best_beside(checkpoint: Checkpoint) -> RunFolder | None:
+    """The run folder around a chain, where best/ holds the model of its best epoch, whole."""
+    folder = RunFolder(checkpoint.path.parent.parent)
+    best = read_state(checkpoint, arrays=False)[1]["parts"]["ledger"]["best"]
+    digests = checkpoint.recipe_digest, checkpoint.catalog_digest
+    return folder if best and is_exported(folder, *digests, best) else None
 
 
 def _needs(checkpoint: Checkpoint) -> list[str]:
@@ -166,7 +206,7 @@ def _source(path: Path) -> Checkpoint:
     if (path / MANIFEST).is_file():
         return _one(path.absolute())  # "." has no name
     chain = path / "chain" if (path / "chain").is_dir() else path
-    found = find_checkpoint(chain, _needs)
+    found = find_checkpoint(chain, _at_hand)
     if not found:
         raise RunError(
             f"there is no whole checkpoint under {path}; give a run folder, its chain folder or "
@@ -227,16 +267,21 @@ def _furthest(
         if chain.resolve() == folder.chain.resolve():
             continue
         try:
-            found = find_checkpoint(chain, _needs)
+            found = find_checkpoint(chain, _at_hand)
             if found is None:
                 continue
             _check(found, recipe, catalog_digest, allow)
             fitting.append(found)
         except RunError as error:
-            name = _name_of(chain)
-            if name and name != recipe.name:
-                log.warning("%s holds a run of recipe %r: not this one's", chain, name)
-            elif name and _is_another_run(chain, folder, session):
+            said = _manifest_of(chain)
+            digests = (said.recipe_digest, said.catalog_digest) if said else None
+            if said and said.recipe != recipe.name:
+                log.warning("%s holds a run of recipe %r: not this one's", chain, said.recipe)
+            elif (
+                said
+                and digests != (recipe.digest(), catalog_digest)
+                and _is_another_run(chain, folder, session)
+            ):
                 log.warning("%s; taken for another run's", error)
             else:
                 problems.append(error)
@@ -247,6 +292,15 @@ def _furthest(
     if problems and strict:
         raise RunError(f"{problems[0]}; or start anew with --resume never")
     return None
+
+
+def _warn_of_further(
+    folder: RunFolder, recipe: Recipe, catalog_digest: str, session: Session, position: Position
+) -> None:
+    """Name a run of this recipe and these photos that got further than where this one begins."""
+    found = _furthest(folder, recipe, catalog_digest, session, (), strict=False)
+    if found and found.position > position:
+        log.warning("%s got further; --resume auto would go on from it", found.path)
 
 
 def _is_another_run(chain: Path, folder: RunFolder, session: Session) -> bool:
@@ -263,14 +317,12 @@ def _is_another_run(chain: Path, folder: RunFolder, session: Session) -> bool:
     return begun_here or (run.recipe.is_file() and chain.parent.name != own.name)
 
 
-def _name_of(chain: Path) -> str:
-    """The recipe's name by the newest manifest that can be read; "" where none can."""
+def _manifest_of(chain: Path) -> Checkpoint | None:
+    """The newest checkpoint whose manifest can be read, whole or not."""
     for path in folders_of(chain):
-        try:
-            return read_manifest(path).recipe
-        except RunError:
-            continue
-    return ""
+        with suppress(RunError):
+            return read_manifest(path)
+    return None
 
 
 def _check(
