@@ -788,7 +788,7 @@ def test_the_clock_stops_in_the_middle_of_caching(tmp_path, catalog, recipe, mon
     short = Session(limit=3.0, clock=lambda: now[0], began=now[0])
     with pytest.raises(RunError, match=r"no view of the features fits into this session.*--limit"):
         train_model(changed, catalog, tmp_path / "run", session=short)
-    again = Session(limit=70.0, clock=lambda: now[0], began=now[0])
+    again = Session(limit=140.0, clock=lambda: now[0], began=now[0])
     outcome = train_model(
         changed, catalog, tmp_path / "next", session=again, resume=str(tmp_path / "run")
     )
