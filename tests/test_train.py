@@ -28,6 +28,7 @@ from carlib.session import Every, Session
 from carlib.spec import from_json, with_settings
 from carlib.submission import Predictions
 from carlib.train import loop, train_model
+from carlib.train.saver import Saver
 
 EPOCHS = 3  # of the recipe
 STEPS = 3  # an epoch
@@ -876,6 +877,23 @@ def test_the_average_comes_back_with_a_lost_best_model(tmp_path, catalog, recipe
     again = keras.models.load_model(out / "best/model.keras").get_weights()
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_phase_expects_saves_of_its_optimizers_size(tmp_path, catalog, recipe, monkeypatch):
+    """The first save, before any optimizer, is of the weights alone."""
+    sizes = []
+    resize = Saver.resize
+
+    def recording(self, size):
+        sizes.append((self.size, size))
+        resize(self, size)
+
+    monkeypatch.setattr(Saver, "resize", recording)
+    train_model(with_settings(recipe, ["phases.all.ema=0.9"]), catalog, tmp_path / "run")
+    weights = sizes[0][0]
+    assert weights > 4 * 4187
+    assert [before for before, _ in sizes[1:]] == [after for _, after in sizes[:-1]]
+    assert sizes[1][1] > 3.5 * weights  # two slots and an average of nearly all of it
 
 
 def test_accumulated_gradients_are_those_of_the_larger_batch(tmp_path, catalog, recipe):

@@ -93,6 +93,8 @@ class Keeper:
         copying = self.clock.now()
         snapshot = self._snapshot(position, why)
         self.saver.took("copying", self.clock.now() - copying)
+        if not self.saver.size:
+            self.saver.size = sum(value.nbytes for value in snapshot.arrays.values())
         jobs.append(self._job(snapshot))
         self.ledger.named(self.newest)
         self.best_before = best["checkpoint"] if best else ""

@@ -55,8 +55,8 @@ def train_model(
         allow: Changes to the recipe that a resumed run may have: "epochs", "phases",
             "determinism", "weights" (``carlib.train.allowed.ALLOWED``).
         save_every: Distance of two saves within an epoch. None chooses it from what a save costs:
-            at most 1% of the time, and at least a minute. Phase ends are always saved, epoch ends
-            where that keeps to the 1%.
+            at most 1% of the time, and not more than once a minute. Phase ends are always saved,
+            epoch ends where that keeps to the 1%.
         keep: Bytes that the chain may take: its newest checkpoint and the best stay in any case,
             the one before and the ends of phases while they fit. None for no bound. Defaults to
             10 GB, half of what Kaggle keeps of an output.
