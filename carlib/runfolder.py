@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from carlib.errors import RunError
-from carlib.files import write_whole
+from carlib.files import sha256, write_whole
 
 Row = dict[str, Any]
 
@@ -115,6 +115,25 @@ class RunFolder:
     def predictions(self, name: str) -> Path:
         """File of the predictions called ``name`` ("validation", "test")."""
         return self.root / "predictions" / f"{name}.npz"
+
+
+def is_exported(folder: RunFolder, recipe_digest: str, catalog_digest: str, best: Any) -> bool:
+    """Say whether best/ holds the model of a run's best epoch, whole.
+
+    Args:
+        folder: The run.
+        recipe_digest: Of the run.
+        catalog_digest: Of the run.
+        best: phase, epoch and value of the best epoch.
+    """
+    try:
+        card = read_json(folder.model_card)
+        whole = card["sha256"] == sha256(folder.model)
+        said = [card[key] for key in ("recipe_digest", "catalog_digest", "phase", "epoch", "value")]
+    except (RunError, OSError, KeyError, TypeError):
+        return False
+    digests = recipe_digest, catalog_digest
+    return bool(whole and said == [*digests, best["phase"], best["epoch"], best["value"]])
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from carlib.checkpoints import Position, find_checkpoint, read_state
 from carlib.checkpoints.disk import verify
 from carlib.errors import CarlibError, DataError, RunError, UsageError
 from carlib.files import only_one
+from carlib.lineage import verify_chain
 from carlib.loader import Workers
 from carlib.predict import open_model
 from carlib.runfolder import RunFolder, read_json, read_table
@@ -150,6 +151,9 @@ def test_a_damaged_best_checkpoint_is_made_good_by_the_best_model(
     train_model(changed, catalog, out, session=Session(stop_after=7), save_every=Every(steps=1))
     best = read_state(find_checkpoint(out / "chain"))[1]["parts"]["ledger"]["best"]
     (out / "chain" / best["checkpoint"] / "arrays.npz").write_bytes(b"")
+    newest = find_checkpoint(out / "chain").name
+    assert [each.name for each in verify_chain(out) if each.resumes] == [newest]
+    assert [each.name for each in verify_chain(out) if not each.whole] == [best["checkpoint"]]
     options = {}
     if elsewhere:
         end = tmp_path / "branch"

@@ -13,7 +13,7 @@ from carlib.errors import RunError
 from carlib.files import sha256
 from carlib.lineage.reading import Place, best_of, short
 from carlib.progress import progress
-from carlib.runfolder import RunFolder, read_json
+from carlib.runfolder import RunFolder, is_exported, read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,15 @@ def verify_chain(path: Path | str) -> list[Verdict]:
         RunError: It is none of these.
     """
     place = Place.of(Path(path))
+    beside = RunFolder(place.chain.parent)
     checked: dict[str, _Checked] = {}
     for folder in progress(place.folders, desc="verifying", unit="checkpoint"):
-        checked[folder.name] = _check(folder)
+        checked[folder.name] = _check(folder, beside)
     newest = next((name for name, each in checked.items() if not each.damage), "")
     needed = checked[newest].best if newest else ""
     if needed and needed not in checked and place.has(needed):
         # One checkpoint was asked about, and its best epoch's is another.
-        checked[needed] = _check(place.chain / needed)
+        checked[needed] = _check(place.chain / needed, beside)
     start = _resumes(checked)
     verdicts = [
         Verdict(name, not each.damage, each.damage or _remark(each, checked), name == start)
@@ -77,21 +78,28 @@ class _Checked:
 
     Args:
         best: Name of the checkpoint with its best epoch's weights; "" before the first epoch.
+        exported: best/ beside the chain holds the best epoch's weights too.
         damage: What is wrong with it; "" for nothing.
         foreign: Of another format: a run stops there, and takes none before it.
     """
 
     best: str = ""
+    exported: bool = False
     damage: str = ""
     foreign: bool = False
 
 
-def _check(folder: Path) -> _Checked:
+def _check(folder: Path, beside: RunFolder) -> _Checked:
     try:
-        best = best_of(read_state(verify(folder), arrays=False)[1], folder.name)
+        checkpoint = verify(folder)
+        best = best_of(read_state(checkpoint, arrays=False)[1], folder.name)
     except RunError as error:
-        return _Checked("", short(error, folder), isinstance(error, AnotherFormat))
-    return _Checked(best["checkpoint"] if best else "")
+        foreign = isinstance(error, AnotherFormat)
+        return _Checked(damage=short(error, folder), foreign=foreign)
+    if not best:
+        return _Checked()
+    digests = checkpoint.recipe_digest, checkpoint.catalog_digest
+    return _Checked(best["checkpoint"], is_exported(beside, *digests, best))
 
 
 def _resumes(checked: Mapping[str, _Checked]) -> str:
@@ -102,6 +110,7 @@ def _resumes(checked: Mapping[str, _Checked]) -> str:
     """
     for name, each in checked.items():
         needed = checked.get(each.best, _Checked(damage="gone")) if each.best else each
+        needed = each if each.exported else needed
         if each.foreign or (needed.foreign and not each.damage):
             return ""
         if not each.damage and not needed.damage:
@@ -113,6 +122,8 @@ def _remark(each: _Checked, checked: Mapping[str, _Checked]) -> str:
     if not each.best or (each.best in checked and not checked[each.best].damage):
         return ""
     what = "damaged" if each.best in checked else "not there"
+    if each.exported:
+        return f"its best epoch lies in {each.best}, which is {what}; best/ has the same weights"
     return f"no run can go on from it: its best epoch lies in {each.best}, which is {what}"
 
 

@@ -18,10 +18,11 @@ from carlib.checkpoints.parts import collect
 from carlib.checkpoints.state import Variables, averaged, model_state
 from carlib.errors import RunError
 from carlib.freeze import Freezer
+from carlib.runfolder import is_exported
 from carlib.spec import to_dict
 from carlib.train.clock import Clock
 from carlib.train.ledger import Ledger, versions
-from carlib.train.outcome import Material, export_best, is_exported
+from carlib.train.outcome import Material, export_best
 from carlib.train.saver import Job, Saver
 
 SEED = "/seed_generator_state"

@@ -14,12 +14,11 @@ import numpy as np
 
 from carlib.audit import Fault
 from carlib.catalog import Catalog
-from carlib.errors import RunError
 from carlib.files import sha256, whole_file
 from carlib.freeze import Freezer, Trained
 from carlib.loader import Loader
 from carlib.predict import make_forward, open_model, probabilities
-from carlib.runfolder import RunFolder, read_json, write_json
+from carlib.runfolder import RunFolder, write_json
 from carlib.spec import Recipe
 from carlib.submission import Predictions
 from carlib.train.ledger import Ledger, versions
@@ -95,18 +94,6 @@ def export_best(
         "value": best["value"],
     }
     write_json(folder.model_card, card)
-
-
-def is_exported(folder: RunFolder, recipe_digest: str, catalog_digest: str, best: Any) -> bool:
-    """Say whether best/ holds the model of this run's best epoch, whole."""
-    try:
-        card = read_json(folder.model_card)
-        whole = card["sha256"] == sha256(folder.model)
-        said = [card[key] for key in ("recipe_digest", "catalog_digest", "phase", "epoch", "value")]
-    except (RunError, OSError, KeyError, TypeError):
-        return False
-    digests = recipe_digest, catalog_digest
-    return bool(whole and said == [*digests, best["phase"], best["epoch"], best["value"]])
 
 
 def prove_best(folder: RunFolder, validator: Loader | None, ledger: Ledger) -> float | None:

@@ -31,12 +31,11 @@ from carlib.loader import View
 from carlib.metrics import is_higher_better
 from carlib.models.build import check_model
 from carlib.progress import say
-from carlib.runfolder import RunFolder
+from carlib.runfolder import RunFolder, is_exported
 from carlib.schedules import make_optimizer, make_schedule
 from carlib.session import Session
 from carlib.spec import Recipe, differences, from_dict
 from carlib.train.allowed import refused
-from carlib.train.outcome import is_exported
 
 log = logging.getLogger("carlib")
 
