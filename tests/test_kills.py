@@ -30,14 +30,25 @@ def whole(tmp_path_factory, photos):
     return run, call(train, run)["final"]
 
 
-def kill(process, after: float) -> bool:
-    """Kill a process after some seconds; return whether it was still there."""
-    process.join(after)
+def kill(process, chain: Path, chance: random.Random) -> bool:
+    """Kill a process at a random moment; return whether it was still there.
+
+    One in four at once or while it starts, the others once it has saved something.
+    """
+    before, started = newest(chain), chance.random() < 0.25
+    while process.is_alive() and not started:
+        started = newest(chain) != before
+        time.sleep(0.005)
+    process.join(chance.uniform(0, 0.4))
     alive = process.is_alive()
     if alive:
         os.kill(process.pid, signal.SIGKILL)
     process.join()
     return alive
+
+
+def newest(chain: Path) -> str:
+    return max((path.name for path in chain.glob("0*[0-9]")), default="")
 
 
 def test_a_run_killed_at_random_moments_ends_as_if_never_killed(tmp_path, photos, whole) -> None:
@@ -51,11 +62,10 @@ def test_a_run_killed_at_random_moments_ends_as_if_never_killed(tmp_path, photos
         finished = None
         while finished is None:
             process, pipe = start(train, again)
-            # Where a save is, it goes on: wherever the last kill fell, the next falls further on.
-            if killed < KILLS and kill(process, chance.uniform(0.3, 2.5)):
+            if killed < KILLS and kill(process, again.out / "chain", chance):
                 killed += 1
-                if (found := find_checkpoint(again.out / "chain")) and found.position.step:
-                    inside += 1
+                found = find_checkpoint(again.out / "chain")
+                inside += bool(found and found.position.step)
                 continue
             finished = pipe.recv()
             process.join()
