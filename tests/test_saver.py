@@ -112,7 +112,8 @@ def test_the_default_interval_is_what_a_save_costs(
 @pytest.mark.parametrize(
     ("passed", "copying", "writing", "every", "worth"),
     [
-        (0, 0, 0, None, True),
+        (10, 0, 0, None, True),
+        (9, 0, 0, None, False),
         (100, 1, 0, None, True),
         (99, 1, 0, None, False),
         (70, 0, 7, None, True),

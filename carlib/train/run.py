@@ -56,7 +56,7 @@ def train_model(
             "determinism", "weights" (``carlib.train.allowed.ALLOWED``).
         save_every: Distance of two saves within an epoch. None chooses it from what a save costs:
             at most 1% of the time, and not more than once a minute. Phase ends are always saved,
-            epoch ends where that keeps to the 1%.
+            epoch ends where that keeps to the 1%, not more than once in ten seconds.
         keep: Bytes that the chain may take: its newest checkpoint and the best stay in any case,
             the one before and the ends of phases while they fit. None for no bound. Defaults to
             10 GB, half of what Kaggle keeps of an output.

@@ -14,7 +14,8 @@ from carlib.session import Every
 
 # Of the training thread's time, what saves may take; and of the disk's, what they may keep busy.
 THREAD_SHARE, DISK_SHARE = 0.01, 0.1
-SHORTEST = 60.0  # seconds between two saves by default: less is never worth it
+# Seconds between two saves by default, within epochs and at their ends: less is never worth it.
+SHORTEST, SHORTEST_EPOCH = 60.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Saver:
             return True
         passed = self.now() - self._last
         cheap = passed * THREAD_SHARE >= self.copying and passed * DISK_SHARE >= self.writing
-        return cheap and not self.busy
+        return cheap and passed >= SHORTEST_EPOCH and not self.busy
 
     def start(self, jobs: Sequence[Job], steps: int) -> None:
         """Write checkpoints in order, on another thread, once those before are written."""
