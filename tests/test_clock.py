@@ -165,7 +165,7 @@ def test_the_clock_is_the_sessions() -> None:
 def test_a_resumed_session_knows_what_a_save_costs(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy of the state takes 100 s: where 155 s are left, no step is begun."""
+    """A copy of the weights takes 100 s, and one of all the state is guessed by its size."""
     now = Moved()
     collect = keeper.collect
 
@@ -179,7 +179,9 @@ def test_a_resumed_session_knows_what_a_save_costs(
     train_model(recipe, catalog, tmp_path, session=Session(clock=now, stop_after=2))
     newest = find_checkpoint(tmp_path / "chain")
     assert newest is not None
-    assert read_state(newest)[1]["parts"]["ledger"]["costs"]["copying"] == 100
+    costs = read_state(newest)[1]["parts"]["ledger"]["costs"]
+    assert 2 * 100 < costs["copying"] < 4 * 100  # with the optimizer's two slots
+    needed = 1.5 * costs["copying"] + MARGIN
 
     class Steps(keras.callbacks.Callback):  # type: ignore[misc]
         count = 0
@@ -187,7 +189,7 @@ def test_a_resumed_session_knows_what_a_save_costs(
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.count += 1
 
-    for limit, count in ((155, 0), (170, 1)):
+    for limit, count in ((needed - 1, 0), (needed + 20, 1)):
         steps = Steps()
         session = Session(clock=now, limit=limit, stop_after=1)
         if count:
