@@ -663,6 +663,24 @@ def test_a_full_disk_at_the_save_leaves_the_chain_whole(tmp_path, catalog, recip
     assert not list(out.rglob("*.aside*"))
 
 
+def test_a_full_disk_at_the_last_save_is_no_done_session(tmp_path, catalog, recipe, monkeypatch):
+    out, write = tmp_path / "run", np.lib.format.write_array
+
+    class Fill(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            if len(self.model.trainable_variables) > 2:  # of the last phase
+                monkeypatch.setattr(np.lib.format, "write_array", full)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(CarlibError, match="no space left to write"):
+        train_model(recipe, catalog, out, callbacks=[Fill()])
+    assert [row["why"] for row in read_table(out / "sessions.csv")] == ["failed: CarlibError"]
+    monkeypatch.setattr(np.lib.format, "write_array", write)
+    assert train_model(recipe, catalog, out).done
+
+
 def course(out, name):
     return [row[name] for row in read_table(out / "history.csv")]
 

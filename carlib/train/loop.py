@@ -135,6 +135,7 @@ class Training:
             say(self.saver.describe())
             while position.phase < len(self.recipe.phases):
                 position = self._phase(position, arrays, values)
+            self.saver.wait()
             # The saved model is proved by one more validation; a session that has done something
             # may leave that to the next.
             why = "done"
@@ -148,7 +149,6 @@ class Training:
         finally:
             if self.validator is not None:
                 self.validator.close()
-        self.saver.wait()
         self._close(why)
         return why
 
