@@ -1,6 +1,7 @@
 # make setup        the environment: .venv on the Kaggle image's versions, carlib in it
 # make demo         the whole job on a drawn sample set, in carlib-demo/
 # make test         lint, types and tests in .venv
+# make local-kaggle a Kaggle on this machine to play with; it says how to point the client at it
 # make test-newest  the tests on the newest releases, in .venv-newest
 
 DEMO ?= carlib-demo
@@ -15,7 +16,7 @@ DECLARED = setup.cfg pyproject.toml kaggle-image-constraints.txt
 export MALLOC_TRIM_THRESHOLD_ = 1000000000
 export MALLOC_MMAP_THRESHOLD_ = 1000000000
 
-.PHONY: setup demo test lint types tests test-newest clean
+.PHONY: setup demo test lint types tests test-newest local-kaggle clean
 
 setup: .venv/ready
 
@@ -50,6 +51,10 @@ tests: setup
 
 test-newest: .venv-newest/ready
 	.venv-newest/bin/python -m pytest -n $(JOBS)
+
+# OPTIONS: --dataset alice/photos=DIR, --session-limit 20m, --quota 2h, ...
+local-kaggle: setup
+	PYTHONPATH=tests .venv/bin/python -m local_kaggle $(OPTIONS)
 
 clean:
 	rm -rf .venv .venv-newest $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

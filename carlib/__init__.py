@@ -47,11 +47,14 @@ _PUBLIC = {
     "write_submission": "submission",
     "build_model": "models.build",
     "Checkpoint": "checkpoints",
+    "find_data": "attached",
+    "find_recipe": "attached",
     "predict_photos": "predict",
     "Outcome": "train",
     "train_model": "train",
     "with_epochs_of": "train.final",
     "write_report": "report",
+    "write_handover": "handover",
 }
 
 __all__ = ["__version__", *_PUBLIC]

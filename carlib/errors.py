@@ -18,6 +18,10 @@ class CarlibError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the one line, as the command line does."""
+        return [f"carlib: {self}"]
+
 
 class UsageError(CarlibError):
     """A name, key or value that is not allowed."""

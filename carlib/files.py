@@ -144,10 +144,11 @@ def write_whole(path: Path | str, content: str | bytes) -> None:
 
 
 @contextmanager
-def only_one(folder: Path | str) -> Iterator[None]:
+def only_one(folder: Path | str) -> Iterator[int]:
     """Hold ``folder`` against other processes, by a lock that the system drops with the process.
 
-    Where the file system has no locks, one warning says so and the work goes on.
+    Where the file system has no locks, one warning says so and the work goes on. Yields the lock's
+    file descriptor: a child process that inherits it holds the folder too.
 
     Raises:
         CarlibError: Another process holds it.
@@ -172,7 +173,7 @@ def only_one(folder: Path | str) -> Iterator[None]:
                     error.strerror,
                 )
             try:
-                yield
+                yield file.fileno()
             finally:
                 if os.listdir(folder) == [LOCK]:  # nothing was done: leave nothing behind
                     path.unlink()

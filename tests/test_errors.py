@@ -13,6 +13,8 @@ from carlib.errors import CarlibError, DataError, RunError, UsageError, look_up,
 def test_every_error_is_a_carlib_error_with_the_promised_exit_code(kind, code):
     assert issubclass(kind, CarlibError)
     assert kind("why").exit_code == code
+    # In a notebook it is that one line too.
+    assert kind("why")._render_traceback_() == ["carlib: why"]
 
 
 @pytest.mark.parametrize(

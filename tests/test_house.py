@@ -7,7 +7,6 @@ import configparser
 import email
 import importlib
 import inspect
-import json
 import re
 import subprocess
 import sys
@@ -26,9 +25,9 @@ FLOORS = (
     {"errors", "progress"},
     {"files", "archives", "spec", "session"},
     {"catalog", "images", "augment", "sample", "recipes", "submission", "runfolder"},
-    {"audit", "loader", "metrics", "models", "schedules", "checkpoints", "watch"},
-    {"batches", "freeze", "lineage", "predict"},
-    {"features"},
+    {"attached", "audit", "loader", "metrics", "models", "schedules", "checkpoints", "watch"},
+    {"batches", "freeze", "handover", "lineage", "predict"},
+    {"features", "kaggle"},
     {"train"},
     {"report", "demo"},
     {"cli"},
@@ -56,6 +55,8 @@ PUBLIC = {
     "build_model",
     "class_weights",
     "detect_session",
+    "find_data",
+    "find_recipe",
     "fold",
     "load_recipe",
     "merge",
@@ -65,6 +66,7 @@ PUBLIC = {
     "split",
     "train_model",
     "with_epochs_of",
+    "write_handover",
     "write_report",
     "write_sample",
     "write_submission",
@@ -145,10 +147,11 @@ def test_an_unknown_name_is_an_attribute_error():
         "import carlib.cli; carlib.cli._parser().format_help()",
         "import carlib.loader, carlib.audit, carlib.checkpoints, carlib.recipes, carlib.models",
         "import carlib.loader, carlib.lineage",
+        "import carlib.loader, carlib.kaggle.chain, carlib.kaggle.package",
     ],
 )
 def test_what_stays_unloaded(code):
-    heavy = "['tensorflow', 'keras', 'albumentations', 'matplotlib', 'pandas']"
+    heavy = "['tensorflow', 'keras', 'albumentations', 'matplotlib', 'pandas', 'kaggle']"
     if "loader" not in code:
         heavy = heavy[:-1] + ", 'numpy', 'cv2', 'tqdm']"
     script = f"{code}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
@@ -192,7 +195,7 @@ def test_built_metadata(wheel):
     assert said["Description-Content-Type"] == "text/markdown"
     needs = {re.split(r"[<>=!;\[ ]", line)[0] for line in said.get_all("Requires-Dist")}
     assert {"tensorflow", "efficientnet", "albumentations", "matplotlib", "pandas", "tqdm"} <= needs
-    assert set(said.get_all("Provides-Extra")) == {"dev", "lite"}
+    assert set(said.get_all("Provides-Extra")) == {"dev", "kaggle", "lite"}
     parsed = configparser.ConfigParser()
     parsed.read_string(points)
     assert dict(parsed["console_scripts"]) == {"carlib": "carlib.cli:main"}
@@ -204,41 +207,30 @@ def test_built_metadata(wheel):
 def test_every_dependency_has_its_reason_and_its_use():
     """A comment stands before each group; what is declared is imported, and the reverse."""
     text = (ROOT / "setup.cfg").read_text()
-    block = text[text.index("install_requires") : text.index("[options.extras_require]")]
-    declared = set(re.findall(r"^    ([a-z][\w-]*)", block, re.MULTILINE))
-    assert block.splitlines()[1].strip().startswith("#")
-    module_of = {"opencv-python-headless": "cv2", "pillow": "PIL"}
-    used = {module.split(".")[0] for path in SOURCES for module in imports(path)}
-    outside = used - set(sys.stdlib_module_names) - {"carlib"}
-    assert {module_of.get(name, name) for name in declared} == outside
-
-
-def test_the_kernel_metadata_is_what_kaggle_reads():
-    said = json.loads((ROOT / "kaggle/kernel-metadata.json").read_text())
-    known = {
-        "id",
-        "title",
-        "code_file",
-        "language",
-        "kernel_type",
-        "is_private",
-        "enable_gpu",
-        "enable_tpu",
-        "enable_internet",
-        "dataset_sources",
-        "competition_sources",
-        "kernel_sources",
-        "model_sources",
-        "keywords",
-        "machine_shape",
+    needed = text[text.index("install_requires") : text.index("[options.extras_require]")]
+    driving = text[text.index("\nkaggle =") : text.index("# what the tests and checks need")]
+    assert needed.splitlines()[1].strip().startswith("#")
+    module_of = {"opencv-python-headless": "cv2", "pillow": "PIL", "python-slugify": "slugify"}
+    declared = re.findall(r"^    ([a-z][\w-]*)", needed + driving, re.MULTILINE)
+    used = {
+        module.split(".")[0]
+        for path in SOURCES
+        if path != PACKAGE / "kaggle/worker.py"
+        for module in imports(path)
     }
-    assert set(said) <= known
-    slug = re.sub(r"[^a-z0-9]+", "-", said["title"].lower()).strip("-")
-    assert said["id"].split("/")[1] == slug
-    assert len(slug) >= 5
-    assert (ROOT / "kaggle" / said["code_file"]).is_file()
-    assert said["is_private"]
-    assert not any("/" in source.partition("/")[2] for source in said["kernel_sources"])
+    outside = used - set(sys.stdlib_module_names) - {"carlib"}
+    assert {module_of.get(name, name) for name in declared} == outside | {"kaggle"}
+
+
+def test_the_client_stays_in_its_process():
+    """Importing it signs in, and ends the process where it cannot: one file does, and no kernel."""
+    client = {"kaggle", "kagglesdk", "requests", "urllib3"}
+    found = [path for path in SOURCES if client & {name.split(".")[0] for name in imports(path)}]
+    assert found == [PACKAGE / "kaggle/worker.py"]
+    importers = [
+        path for path in SOURCES if any(name == "carlib.kaggle.worker" for name in imports(path))
+    ]
+    assert importers == []
 
 
 def test_nothing_heavy_is_imported_by_name_twice():

@@ -38,9 +38,10 @@ def add(commands: Any) -> None:
     train.add_argument(
         "--resume",
         default="auto",
-        metavar="auto|never|PATH",
+        metavar="auto|must|never|PATH",
         help="auto: go on with RUN, or on Kaggle and Colab with the furthest run of this recipe "
-        "and photos among the inputs; PATH: branch from a run, chain or checkpoint (%(default)s)",
+        "and photos among the inputs; must: the same, but never start anew; PATH: branch from a "
+        "run, chain or checkpoint (%(default)s)",
     )
     train.add_argument(
         "--allow",
@@ -131,7 +132,7 @@ def _run(given: argparse.Namespace) -> int:
         show(given, figures, f"done: {score}; see {report}")
         return 0
     how = "run the same command again to go on"
-    if given.resume != "auto":
+    if given.resume not in ("auto", "must"):
         how = "to go on, run it again with --resume auto"
     if session.kind != "plain":
         how += "; in a new session, attach this one's output first"

@@ -39,7 +39,8 @@ from carlib.train.allowed import refused
 
 log = logging.getLogger("carlib")
 
-AUTO, NEVER = "auto", "never"
+# MUST is AUTO for who knows that there is a run to go on with: rather nothing than a second start.
+AUTO, NEVER, MUST = "auto", "never", "must"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +93,23 @@ def find_start(
         catalog_digest: It must be the checkpoint's.
         session: Its work folder and inputs are searched by "auto", unless it is a plain machine's,
             where runs lie side by side and each has its own.
-        resume: "auto", "never", or the path of a run, a chain or one checkpoint, which is copied
-            into this run first.
+        resume: "auto", "must" (as "auto", but never to start anew), "never", or the path of a run,
+            a chain or one checkpoint, which is copied into this run first.
         allow: Kinds of changes to the recipe that are accepted (``carlib.train.allowed``).
 
     Raises:
         UsageError: "never" or a path, and the run has a chain already.
-        RunError: Nothing whole, another recipe or other photos.
+        RunError: Nothing whole, another recipe or other photos; with "must", nothing at all.
     """
+    if resume == MUST:
+        start = find_start(folder, recipe, catalog_digest, session, AUTO, allow)
+        if start.checkpoint is None:
+            roots = ", ".join(map(str, _roots(folder, session)))
+            raise RunError(
+                f"--resume must: there is no run of recipe {recipe.name!r} and these photos under "
+                f"{roots}; attach the earlier session's output, or begin with --resume auto"
+            )
+        return start
     allow = tuple(allow)
     own, damaged = _own(folder)
     if resume != AUTO and (own or damaged):

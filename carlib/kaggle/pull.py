@@ -1,0 +1,228 @@
+"""What a kernel left, fetched and held against its digests before it counts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from carlib.checkpoints import verify
+from carlib.checkpoints.chain import folders_of
+from carlib.errors import RunError, UsageError
+from carlib.files import explained, whole_folder
+from carlib.handover import HANDOVER, Handover, damaged, read_handover
+from carlib.kaggle.client import Asker
+from carlib.kaggle.kernels import RUNNING, kernel_status
+from carlib.kaggle.logs import plain_log
+from carlib.progress import progress
+
+log = logging.getLogger("carlib")
+
+LOG = "kernel.log"
+TRIES = 4  # fetches of one file before it is given up
+BATCH = 64_000_000  # bytes fetched by one call
+Fetch = Callable[[Mapping[str, int]], None]  # bytes by name
+_PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A kernel's output, here.
+
+    Args:
+        folder: Where it lies.
+        handover: What its session said of itself; None where it was ended before it could.
+        checkpoints: Names of the checkpoints that are whole, oldest first.
+        unproven: Files without a digest, as they came.
+    """
+
+    folder: Path
+    handover: Handover | None
+    checkpoints: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
+
+
+def read_output(
+    asker: Asker, kernel: str, folder: Path, version: int | None = None
+) -> tuple[Handover | None, list[str], str]:
+    """Return a session's handover, the names of the files it left, and its log as Kaggle keeps it.
+
+    Args:
+        asker: The client.
+        kernel: "owner/slug".
+        folder: To fetch into.
+        version: Whose session; None for the newest.
+
+    Raises:
+        RunError: The handover came damaged, again and again.
+        KaggleError: Refused, or Kaggle could not be reached.
+    """
+    listed = asker.read("listing", kernel=kernel, version=version)
+    names = [str(name) for name in listed["files"]]
+    text = str(listed["log"])
+    if HANDOVER not in names:
+        return None, names, text
+    for attempt in range(1, TRIES + 1):
+        asker.read(
+            "output",
+            kernel=kernel,
+            version=version,
+            folder=str(folder),
+            pattern=_pattern([HANDOVER]),
+        )
+        try:
+            return read_handover(folder / HANDOVER), names, text
+        except RunError as error:
+            if attempt == TRIES:
+                raise
+            log.warning("%s; fetching it again", error)
+    raise AssertionError("unreachable")
+
+
+def pull_output(asker: Asker, kernel: str, out: Path, version: int | None = None) -> Pulled:
+    """Fetch what a kernel's session left; ``out`` changes only once all of it is whole.
+
+    Each file is held against the digest in the session's handover. A session that was ended
+    before it wrote one is fetched as it is: checkpoints count by their own digests, and the rest
+    is named as unproven.
+
+    Args:
+        asker: The client.
+        kernel: "owner/slug".
+        out: Folder for it; files of an earlier pull that are still right are not fetched again.
+        version: Whose session; None for the newest.
+
+    Raises:
+        UsageError: ``out`` holds something that no pull has put there.
+        RunError: The kernel still runs, left nothing, or a file came damaged again and again.
+        KaggleError: Refused, or Kaggle could not be reached.
+    """
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / LOG).is_file())):
+        raise UsageError(f"{out} holds other things than a pulled output; choose another --out")
+    status, _ = kernel_status(asker, kernel, version)
+    if status in RUNNING:
+        raise RunError(f"{kernel} is {status}: its output is there once it has ended")
+    old = out.with_name(out.name + ".old")
+    with explained(out), whole_folder(out.with_name(out.name + ".new")) as folder:
+        handover, names, text = read_output(asker, kernel, folder, version)
+        fetch = partial(_fetch, asker, kernel, version, folder)
+        if not names and not text:
+            raise RunError(f"{kernel} left nothing: no files and no log")
+        if handover is None:
+            checkpoints, unproven = _fetch_partial(fetch, folder, names)
+        else:
+            wanted = {name: size for name, (size, _) in handover.files.items()}
+            _fetch_whole(fetch, folder, out, handover, wanted)
+            checkpoints, unproven = _whole_checkpoints(folder), []
+        (folder / LOG).write_text(plain_log(text), encoding="utf-8")
+    # The one before goes last.
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        os.rename(out, old)
+    os.rename(out.with_name(out.name + ".new"), out)
+    shutil.rmtree(old, ignore_errors=True)
+    return Pulled(out, handover, tuple(checkpoints), tuple(unproven))
+
+
+def _pattern(names: Sequence[str]) -> str:
+    return "^(?:" + "|".join(map(re.escape, names)) + ")$"
+
+
+def _fetch(
+    asker: Asker, kernel: str, version: int | None, folder: Path, sizes: Mapping[str, int]
+) -> None:
+    batches: list[list[str]] = [[]]
+    filled = 0
+    for name, size in sizes.items():
+        if filled + size > BATCH and batches[-1]:
+            batches.append([])
+            filled = 0
+        batches[-1].append(name)
+        filled += size
+    total = sum(sizes.values())
+    with progress(desc=f"from {kernel}", total=total, unit="B", unit_scale=True) as bar:
+        for batch in filter(None, batches):
+            size = sum(sizes[name] for name in batch)
+            pattern = _pattern(batch)
+            asker.read(
+                "output",
+                kernel=kernel,
+                version=version,
+                folder=str(folder),
+                pattern=pattern,
+                size=size,
+            )
+            bar.update(size)
+
+
+def _fetch_whole(
+    fetch: Fetch, folder: Path, out: Path, handover: Handover, wanted: Mapping[str, int]
+) -> None:
+    at_hand = set(wanted) - set(damaged(handover, out)) if out.is_dir() else set()
+    for name in sorted(at_hand):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(out / name, folder / name)
+    missing = {name: size for name, size in wanted.items() if name not in at_hand}
+    for attempt in range(1, TRIES + 1):
+        fetch(missing)
+        wrong = {name: why for name, why in damaged(handover, folder).items() if name in wanted}
+        if not wrong:
+            return
+        told = ", ".join(f"{name} ({why})" for name, why in list(wrong.items())[:3])
+        if attempt == TRIES:
+            raise RunError(
+                f"{len(wrong)} files came damaged {TRIES} times ({told}); nothing was "
+                "kept of them; run the same command again"
+            )
+        log.warning("%s came damaged; fetching again", told)
+        missing = {name: wanted[name] for name in wrong}
+
+
+def _fetch_partial(fetch: Fetch, folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    names = [name for name in names if ".aside" not in name]
+    for attempt in range(1, TRIES + 1):
+        fetch(dict.fromkeys(names, 1))
+        strange = [name for name in names if _is_page(folder / name)]
+        checkpoints = _whole_checkpoints(folder)
+        complete = {
+            path.name
+            for chain in folder.rglob("chain")
+            for path in folders_of(chain)
+            if (path / "manifest.json").is_file()
+        }
+        if (not strange and len(checkpoints) == len(complete)) or attempt == TRIES:
+            break
+        log.warning("some of what the kernel left came damaged; fetching again")
+    for name in strange:
+        (folder / name).unlink(missing_ok=True)
+    proven = tuple(f"/{name}/" for name in checkpoints)
+    unproven = [
+        path.relative_to(folder).as_posix()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(name in path.as_posix() for name in proven)
+    ]
+    return checkpoints, unproven
+
+
+def _is_page(path: Path) -> bool:
+    """An error page saved under a file's name; the client may save one and call it done."""
+    if path.suffix in (".html", ".htm") or not path.is_file():
+        return not path.is_file()
+    with open(path, "rb") as file:
+        return bool(_PAGE.match(file.read(200)))
+
+
+def _whole_checkpoints(folder: Path) -> list[str]:
+    whole = []
+    for chain in sorted(folder.rglob("chain")):
+        for path in folders_of(chain):
+            try:
+                whole.append(verify(path).name)
+            except RunError as error:
+                log.debug("%s", error)
+    return whole
