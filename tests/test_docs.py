@@ -6,11 +6,14 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from carlib.cli import _parser
 from carlib.recipes import RECIPES, load_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {"README.md": README, "docs/kaggle.md": (ROOT / "docs/kaggle.md").read_text("utf-8")}
 
 
 def test_the_example_recipe_is_lite0_staged():
@@ -22,19 +25,24 @@ def test_the_recipe_table_is_complete():
     assert re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE) == list(RECIPES)
 
 
-def test_every_command_in_the_readme_parses():
-    commands = re.findall(r"^ +(carlib .*)$", README, re.MULTILINE)
-    commands += [text for text in re.findall(r"`(carlib [^`]*)`", README) if "--" in text]
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_in_the_docs_parses(page):
+    text = PAGES[page].replace("\\\n", " ")
+    commands = re.findall(r"^ +(carlib .*)$", text, re.MULTILINE)
+    commands += [said for said in re.findall(r"`(carlib [^`]*)`", text) if " --" in said[13:]]
     assert len(commands) >= 3
     for command in commands:
         _parser().parse_args(shlex.split(command, comments=True)[1:])
 
 
-def test_every_file_the_readme_links_to_is_there():
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_the_docs_link_to_is_there(page):
+    links = re.findall(r"\]\(([^)#]+)\)", PAGES[page])
     for link in links:
-        assert (ROOT / link).is_file(), link
+        if link.startswith("https://colab.research.google.com/github/"):
+            assert (ROOT / link.partition("/blob/main/")[2]).is_file(), link
+        elif not link.startswith("https://"):
+            assert ((ROOT / page).parent / link).is_file(), link
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
