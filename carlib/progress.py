@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -38,8 +39,9 @@ def progress(items: Iterable[Any] | None = None, **options: Any) -> Any:
     [1, 2]
     """
     from tqdm import tqdm as tqdm_plain
-    from tqdm.auto import tqdm
     from tqdm.notebook import tqdm_notebook
+
+    tqdm = _tqdm()
 
     # A notebook that Kaggle runs in batch has no one to see a widget, and its log lacks it.
     in_batch = os.environ.get("KAGGLE_KERNEL_RUN_TYPE") == "Batch"
@@ -60,7 +62,13 @@ def progress(items: Iterable[Any] | None = None, **options: Any) -> Any:
 
 def say(text: str) -> None:
     """Print a line to stderr without breaking a bar that is being drawn."""
-    from tqdm.auto import tqdm
-
-    tqdm.write(text, file=sys.stderr)
+    _tqdm().write(text, file=sys.stderr)
     sys.stderr.flush()
+
+
+def _tqdm() -> Any:
+    """tqdm for where this runs; a notebook without ipywidgets gets text, and no warning of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+    return tqdm

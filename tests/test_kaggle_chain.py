@@ -37,7 +37,7 @@ def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKaggle]:
 
 @pytest.fixture(scope="module")
 def client(kaggle: LocalKaggle) -> Iterator[Client]:
-    with Client(tries=4, pause=0.01, patience=1.5) as client:
+    with Client(tries=4, pause=0.01, patience=2.0) as client:
         yield client
 
 
@@ -51,6 +51,7 @@ class Chain:
         self.name = f"alice/cars-{next(self.count)}"
         self.notebook = write_notebook(folder)
         self.plan: dict[str, Any] = {}
+        self.outage = 0.0
 
     def drive(self, pretend: Pretend | None = None, **plan: Any) -> Ending:
         """Drive it; the sessions end as ``pretend`` says, the plan stays from call to call."""
@@ -59,7 +60,9 @@ class Chain:
             self.pretend = self.kaggle.runner = pretend
         defaults = {"accelerator": "none", "cancelled": "go-on"}
         self.plan = {**defaults, **self.plan, **plan}
-        return drive_chain(self.client, self.diary(), again=again, sessions=sessions, poll=0.02)
+        return drive_chain(
+            self.client, self.diary(), again=again, sessions=sessions, poll=0.02, outage=self.outage
+        )
 
     def diary(self) -> Any:
         parameters = {"RECIPE": "tiny", "DATA": "cars"}
@@ -263,31 +266,29 @@ READS = (
     "GET",
 )
 EFFECTS = ("SaveKernel", "PUT", "CreateDataset", "CreateDatasetVersion")
-CELLS = [
-    *itertools.product(
-        READS + EFFECTS, ("429", "500", "reset", "truncated", "error-page"), (False,)
-    ),
-    *itertools.product(EFFECTS, ("500", "reset", "error-page"), (True,)),
-    # What waits for its patience is alike for all calls: one of each sort.
-    *itertools.product(("GetKernelSessionStatus", "GET", "PUT"), ("timeout",), (False,)),
-    *itertools.product(("SaveKernel", "CreateDataset"), ("timeout",), (False, True)),
-]
+KINDS = ("429", "500", "reset", "error-page", "truncated")
 
 
-@pytest.mark.parametrize(("rpc", "kind", "after"), CELLS)
-def test_a_fault_at_any_call_changes_nothing(
-    chain: Chain, rpc: str, kind: str, after: bool
+@pytest.mark.parametrize(
+    ("calls", "kind", "nth", "after"),
+    [
+        *((READS + EFFECTS, kind, nth, False) for kind in KINDS for nth in (1, 2)),
+        *((EFFECTS, kind, 1, True) for kind in ("500", "reset", "error-page")),
+        (("GetKernelSessionStatus", "GET", "PUT"), "timeout", 1, False),
+        (("SaveKernel", "CreateDataset"), "timeout", 1, True),
+    ],
+)
+def test_faults_at_every_call_change_nothing(
+    chain: Chain, calls: tuple[str, ...], kind: str, nth: int, after: bool
 ) -> None:
-    fault = Fault(rpc, kind, after=after)
-    chain.kaggle.faults.append(fault)
-    ends = ("clock", "clock", "done") if rpc == "CreateDatasetVersion" else ("clock", "done")
-    ending = chain.drive(Pretend(*ends), relay="dataset")
-    assert fault.met
-    assert ending.verdict == "done"
-    assert chain.pretend.begun == ["", FIRST, SECOND][: len(ends)]
-    assert len(chain.versions()) == len(ends)
-    report = chain.folder / "out/output/run/report.html"
-    assert report.read_text() == f"report {len(ends)}"
+    """Each call meets the fault once, at its first or second time; a dataset is created once."""
+    faults = [Fault(call, kind, nth=1 if "Create" in call else nth, after=after) for call in calls]
+    chain.kaggle.faults.extend(faults)
+    assert chain.drive(Pretend("clock", "clock", "done"), relay="dataset").verdict == "done"
+    assert [fault.rpc for fault in faults if not fault.met] == []
+    assert chain.pretend.begun == ["", FIRST, SECOND]
+    assert len(chain.versions()) == 3
+    assert (chain.folder / "out/output/run/report.html").read_text() == "report 3"
 
 
 @pytest.mark.parametrize("rpc", ["SaveKernel", "GetKernelSessionStatus", "GET", "CreateDataset"])
@@ -299,6 +300,15 @@ def test_a_kaggle_that_stays_away_stops_with_one_line(chain: Chain, rpc: str) ->
     assert chain.drive().verdict == "done"
     assert chain.pretend.begun == ["", FIRST]
     assert len(chain.versions()) == 2
+
+
+def test_an_outage_while_a_session_runs_is_sat_out(
+    chain: Chain, caplog: pytest.LogCaptureFixture
+) -> None:
+    chain.outage = 60.0
+    chain.kaggle.faults.append(Fault("GetKernelSessionStatus", "500", times=10))
+    assert chain.drive(Pretend("done")).verdict == "done"
+    assert "the session goes on without" in caplog.text
 
 
 def test_what_kaggle_refuses_is_said_and_forgotten(chain: Chain) -> None:
@@ -351,7 +361,7 @@ class Mortal:
 def test_a_driver_killed_at_any_call_goes_on(
     kaggle: LocalKaggle, client: Client, tmp_path: Path, ends: tuple[str, ...], after: bool
 ) -> None:
-    for at in itertools.count(1):
+    for at in itertools.count(1, 2 if "killed" in ends else 1):
         folder = tmp_path / str(at)
         folder.mkdir()
         chain = Chain(kaggle, Mortal(client, at, after), folder)

@@ -100,6 +100,7 @@ def test_training_from_top_to_bottom_twice(photos, tmp_path):
             assert len(rows) == 1 + 12
             text = shown(notebook)
             assert "image/png" in text
+            assert "TqdmWarning" not in text
             assert "done=True" in text
             assert '<iframe srcdoc="&lt;!doctype html' in text
             assert f"done: the model is {tmp_path}/run/best/model.keras" in text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib.metadata
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,7 +187,7 @@ def _client(**options: Any) -> Client:
     except importlib.metadata.PackageNotFoundError:
         found = ""
     # Not looked for by importing: that signs in, and ends the process where it cannot.
-    if not found or tuple(map(int, found.split(".")[:2])) < LEAST_CLIENT:
+    if tuple(map(int, re.findall(r"\d+", found)[:2])) < LEAST_CLIENT:
         raise UsageError(
             f"the Kaggle client must be 2.2 or newer; received {found or 'none'}: "
             "pip install 'carlib[kaggle]' on the machine that drives"
@@ -197,37 +199,35 @@ def _package(given: argparse.Namespace) -> int:
     from carlib.kaggle.datasets import upload_dataset
     from carlib.kaggle.metadata import PLACEHOLDER
     from carlib.kaggle.package import build_package
-    from carlib.session import seconds
 
-    poll = seconds(given.poll)
-    client = _client() if given.upload else None
-    ref = given.id
-    if ref is None:
-        owner = client.read("whoami")["user"] if client else PLACEHOLDER
-        ref = f"{owner}/{PACKAGE}"
-    built = build_package(
-        given.out,
-        id=ref,
-        lite=not given.no_lite,
-        weights=[Path(path) for path in given.weights],
-        recipe=Path(given.recipe) if given.recipe else None,
-    )
-    figures: dict[str, Any] = {
-        "folder": str(given.out),
-        "id": ref,
-        "digest": built.digest,
-        "files": list(built.files),
-        "version": None,
-    }
-    told = f"{given.out} holds the package {ref}: {len(built.files)} files"
-    if client:
-        with client:
+    poll = _poll(given)
+    with _client() if given.upload else contextlib.nullcontext() as client:
+        ref = given.id
+        if ref is None:
+            owner = client.read("whoami")["user"] if client else PLACEHOLDER
+            ref = f"{owner}/{PACKAGE}"
+        built = build_package(
+            given.out,
+            id=ref,
+            lite=not given.no_lite,
+            weights=[Path(path) for path in given.weights],
+            recipe=Path(given.recipe) if given.recipe else None,
+        )
+        figures: dict[str, Any] = {
+            "folder": str(given.out),
+            "id": ref,
+            "digest": built.digest,
+            "files": list(built.files),
+            "version": None,
+        }
+        told = f"{given.out} holds the package {ref}: {len(built.files)} files"
+        if client:
             figures["version"] = upload_dataset(
                 client, Path(given.out), given.notes, public=given.public, poll=poll
             )
-        told += f"; ready at Kaggle as version {figures['version']}"
-    else:
-        told += "; --upload sends it to Kaggle"
+            told += f"; ready at Kaggle as version {figures['version']}"
+        else:
+            told += "; --upload sends it to Kaggle"
     show(given, figures, told)
     return 0
 
@@ -236,14 +236,14 @@ def _push(given: argparse.Namespace) -> int:
     from carlib.kaggle.kernels import push_kernel
     from carlib.session import seconds
 
+    timeout = seconds(given.timeout) if given.timeout else None
     with _client() as client:
-        timeout = seconds(given.timeout) if given.timeout else None
         pushed = push_kernel(client, Path(given.folder), timeout)
     figures = {**dataclasses.asdict(pushed), "complaint": pushed.complaint()}
     which = f" version {pushed.version}" if pushed.version else ""
     told = f"pushed {pushed.kernel}{which}: {pushed.url}"
     if pushed.complaint():
-        told += f"\nbut {pushed.complaint()}: mend the sources and push again"
+        told += f"; but {pushed.complaint()}: mend the sources and push again"
     show(given, figures, told)
     return FAILED if pushed.complaint() else 0
 
@@ -302,17 +302,16 @@ def _submit(given: argparse.Namespace) -> int:
 def _chain(given: argparse.Namespace) -> int:
     from carlib.files import only_one
     from carlib.kaggle.chain import Plan, Rehearsal, drive_chain, open_diary
-    from carlib.session import seconds
 
     plan = _plan(given, Plan)
-    poll = seconds(given.poll)
+    poll = _poll(given)
     if given.dry_run:
+        calls: list[str] = []
         with tempfile.TemporaryDirectory() as folder:
-            rehearsal = Rehearsal(
-                lambda line: print(f"would call: {line}"), Path(folder) / "kernel"
-            )
+            rehearsal = Rehearsal(calls.append, Path(folder) / "kernel")
             diary = open_diary(Path(folder) / "out", plan)
             drive_chain(rehearsal, diary, sessions=given.sessions, wait=lambda seconds: None)
+        show(given, {"calls": calls}, "\n".join(f"would call: {line}" for line in calls))
         return 0
     out = Path(given.out)
     with only_one(out) as lock, _client(keep=(lock,)) as client:
@@ -323,7 +322,9 @@ def _chain(given: argparse.Namespace) -> int:
 
 
 def _plan(given: argparse.Namespace, plan: Any) -> Any:
+    from carlib.recipes import load_recipe
     from carlib.session import seconds
+    from carlib.spec import with_settings
 
     notebook = Path(given.notebook or NOTEBOOK)
     beside = Path(__file__).parents[2] / NOTEBOOK
@@ -331,6 +332,14 @@ def _plan(given: argparse.Namespace, plan: Any) -> Any:
         notebook = beside
     owner = given.kernel.partition("/")[0]
     package = given.package or f"{owner}/{PACKAGE}"
+    if given.recipe and Path(given.recipe).is_file():
+        raise UsageError(
+            f"{given.recipe} lies here, and sessions run at Kaggle: put it into the package "
+            "(carlib kaggle package --upload --recipe FILE), whose recipe is taken where --recipe "
+            "is empty"
+        )
+    if given.recipe and not given.recipe.endswith((".toml", ".json")):
+        with_settings(load_recipe(given.recipe), given.set)  # what is wrong shows before the queue
     parameters = {"RECIPE": given.recipe, "SETTINGS": list(given.set)}
     for text in given.parameter:
         name, equals, value = text.partition("=")
@@ -352,6 +361,15 @@ def _plan(given: argparse.Namespace, plan: Any) -> Any:
         relay=given.relay,
         cancelled=given.cancelled,
     )
+
+
+def _poll(given: argparse.Namespace) -> float:
+    """Seconds from one look to the next: none would keep Kaggle busy, and never end waiting."""
+    from carlib.session import seconds
+
+    if poll := seconds(given.poll):
+        return poll
+    raise UsageError(f"--poll must be above 0 seconds; received {given.poll!r}")
 
 
 def _literal(text: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import queue
 import random
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from carlib.errors import CarlibError
@@ -22,10 +24,12 @@ log = logging.getLogger("carlib")
 
 Answer = dict[str, Any]
 PATIENCE = 120.0  # seconds that an answer may take, the transfer of files not counted
+START = 120.0  # seconds that the child may take to be ready
 SLOWEST = 50_000  # bytes a second that a transfer must reach to be waited for
 LONGEST_PAUSE = 60.0
+ENDS = 2.0  # seconds in which a child that is asked to end may tidy up
 LOOKS = 4
-_AGAIN = ("busy", "down", "lost")
+TRANSIENT = ("busy", "down", "lost")
 _UNCLEAR = ("down", "lost")  # it may have been done
 
 
@@ -83,6 +87,7 @@ class Client:
     keep: tuple[int, ...] = ()
     _child: subprocess.Popen[str] | None = None
     _lines: queue.Queue[str] = field(default_factory=queue.Queue)
+    _ready: bool = False
 
     def __enter__(self) -> Client:
         return self
@@ -94,8 +99,12 @@ class Client:
         """End the child process."""
         child, self._child = self._child, None
         if child is not None:
-            child.kill()
-            child.wait()
+            child.terminate()
+            try:
+                child.wait(ENDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:
                     with contextlib.suppress(OSError):
@@ -150,7 +159,7 @@ class Client:
             try:
                 return self._ask(do, self.patience + size / SLOWEST, arguments)
             except KaggleError as error:
-                if error.kind not in _AGAIN:
+                if error.kind not in TRANSIENT:
                     raise
                 pause = min(self.pause * 2 ** (attempt - 1), LONGEST_PAUSE)
                 pause = max(pause * random.uniform(0.8, 1.2), error.pause or 0.0)
@@ -172,9 +181,11 @@ class Client:
         child = self._child or self._start()
         assert child.stdin is not None
         try:
+            if not self._ready:
+                self._ready = bool(self._lines.get(timeout=START))
             child.stdin.write(json.dumps({"do": do, "with": arguments}) + "\n")
             child.stdin.flush()
-            line = self._lines.get(timeout=seconds)
+            line = self._await(seconds, arguments.get("folder") if do == "output" else None)
         except queue.Empty:
             self.close()
             raise KaggleError(f"kaggle {do}: no answer for {seconds:.0f} s", "lost") from None
@@ -183,13 +194,13 @@ class Client:
         except BaseException:
             self.close()  # half-way through a call: its answer must not meet the next question
             raise
-        if not line:
+        if not line.endswith("\n"):  # nothing, or half a line
             self.close()
             raise KaggleError(f"kaggle {do}: the client's process ended", "lost")
         reply = json.loads(line)
         if "answer" in reply:
             return dict(reply["answer"])
-        failure, printed = reply["failure"], _last_line(reply["printed"])
+        failure, printed = reply["failure"], reply["printed"]
         said = failure["message"]
         if failure["kind"] == "credentials":
             said = (
@@ -200,10 +211,20 @@ class Client:
             said = f"{said} ({printed})"
         raise KaggleError(f"kaggle {do}: {said}", failure["kind"], _pause(failure.get("after", "")))
 
+    def _await(self, seconds: float, folder: str | None) -> str:
+        """Return the next line; where files come into a folder, as long as they go on coming."""
+        while True:
+            before = _bytes_in(folder)
+            try:
+                return self._lines.get(timeout=seconds)
+            except queue.Empty:
+                if _bytes_in(folder) == before:
+                    raise
+
     def _start(self) -> subprocess.Popen[str]:
-        self._lines = queue.Queue()
+        self._lines, self._ready = queue.Queue(), False
         self._child = child = subprocess.Popen(
-            [sys.executable, "-m", "carlib.kaggle.worker"],
+            [sys.executable, "-m", "carlib.kaggle.worker", str(os.getpid()), str(self.patience)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -224,9 +245,10 @@ def _listen(child: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
     lines.put("")
 
 
-def _last_line(printed: str) -> str:
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
+def _bytes_in(folder: str | None) -> int:
+    # A name may be gone between its listing and a look at it.
+    paths = [Path(each) / name for each, _, names in os.walk(folder or "") for name in names]
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _pause(after: str) -> float | None:

@@ -108,13 +108,14 @@ def await_dataset(
             found = dataset_version(asker, dataset)
             if found and found[0] == "ready" and found[1] >= version and found == before:
                 return
-            before = found
-            if found and found[0] in ("failed", "deleted"):
+            # Likewise "failed": it may be the version before that did.
+            if found and found[0] in ("failed", "deleted") and found == before:
                 raise KaggleError(
                     f"dataset {dataset} is {found[0]} at Kaggle; look at "
                     f"https://www.kaggle.com/datasets/{dataset}",
                     "refused",
                 )
+            before = found
             if waited >= PATIENCE:
                 said = f"{found[0]} at version {found[1]}" if found else "not there"
                 raise KaggleError(

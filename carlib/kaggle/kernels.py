@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from carlib.errors import UsageError
 from carlib.kaggle.client import Answer, Asker, KaggleError
 from carlib.kaggle.metadata import KERNEL_FILE, check_kernel
 from carlib.kaggle.secrets import refuse_secrets
@@ -17,6 +19,20 @@ from carlib.kaggle.secrets import refuse_secrets
 _NOT_THERE = ("missing", "refused")
 RUNNING = ("QUEUED", "RUNNING", "NEW_SCRIPT", "CANCEL_REQUESTED")
 ENDED = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
+
+
+def check_ref(kernel: str) -> None:
+    """Refuse what does not name a kernel, before anybody is asked about it.
+
+    Raises:
+        UsageError: Not "owner/slug".
+
+    >>> check_ref("cars")
+    Traceback (most recent call last):
+    carlib.errors.UsageError: a kernel is OWNER/SLUG, like alice/cars; received 'cars'
+    """
+    if not re.fullmatch(r"[\w-]+/[\w-]+", kernel):
+        raise UsageError(f"a kernel is OWNER/SLUG, like alice/cars; received {kernel!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,8 @@ def push_kernel(
         accelerator=None,  # the metadata says it
     )
     if answer["error"]:
-        raise KaggleError(f"Kaggle refused {kernel}: {answer['error']}", "refused")
+        said = " ".join(answer["error"].split())
+        raise KaggleError(f"Kaggle refused {kernel}: {said}", "refused")
     return Pushed(kernel, answer["version"], answer["url"], answer["invalid"])
 
 
@@ -173,8 +190,10 @@ def kernel_status(asker: Asker, kernel: str, version: int | None = None) -> tupl
             takes for any.
 
     Raises:
+        UsageError: A kernel that is not "owner/slug".
         KaggleError: No such kernel, or Kaggle could not be reached.
     """
+    check_ref(kernel)
     said = asker.read("status", kernel=kernel, version=version)
     return str(said["status"]), str(said["message"])
 

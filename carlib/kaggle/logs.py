@@ -12,7 +12,13 @@ _MEMORY = re.compile(
     r"|allocate more memory than is available",
     re.IGNORECASE,
 )
+# TensorFlow's allocator found another way: slower, but nothing failed.
+_HARMLESS = "not a failure"
+_LIST = re.compile(r"\s*(?:\[\s*(?:\{\s*\"|\]|$)|\{\s*\")")  # not "[NbConvertApp] ..."
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# Kaggle turns every notebook into a page afterwards, and says so below whatever ended it.
+_KAGGLES = re.compile(r"\[NbConvertApp\] (?!ERROR)")
+_REASON = re.compile(r"(?:[\w.]*(?:Error|Exception|Interrupt)|carlib)\b: ")
 
 
 def plain_log(log: str) -> str:
@@ -48,7 +54,7 @@ def _pieces(log: str) -> Iterator[tuple[float | None, str]]:
 
 
 def _is_list(log: str) -> bool:
-    return log.lstrip()[:1] in ("[", "{")
+    return bool(_LIST.match(log))
 
 
 def ran_out_of_memory(text: str) -> bool:
@@ -57,14 +63,25 @@ def ran_out_of_memory(text: str) -> bool:
     >>> ran_out_of_memory("RunError: out of memory (OOM when allocating tensor)")
     True
     """
-    return bool(_MEMORY.search(text))
+    lines = (line for line in text.splitlines() if _HARMLESS not in line)
+    return any(map(_MEMORY.search, lines))
+
+
+def reason(text: str) -> str:
+    """Return the line of a log that says why a session failed; its last one where none does.
+
+    >>> reason("ValueError: no photos\\nshutting down\\n")
+    'ValueError: no photos'
+    """
+    lines = tail(text, len(text))
+    return next(filter(_REASON.match, reversed(lines)), lines[-1] if lines else "")
 
 
 def tail(text: str, lines: int = 15) -> list[str]:
-    """Return the last lines of a log that say something, without colours.
+    """Return the last lines of a log that say something, without colours and Kaggle's own.
 
     >>> tail("a\\n\\nb\\n", lines=1)
     ['b']
     """
     said = (_COLOURS.sub("", line).rstrip() for line in text.splitlines())
-    return [line for line in said if line.strip()][-lines:]
+    return [line for line in said if line.strip() and not _KAGGLES.match(line)][-lines:]

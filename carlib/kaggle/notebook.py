@@ -34,7 +34,7 @@ def read_parameters(notebook: Mapping[str, Any]) -> dict[str, Any]:
             for target in node.targets
             if isinstance(target, ast.Name)
         }
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"the notebook's parameters must be names and constants, such as LIMIT = '1h': {error}"
         ) from error
@@ -53,21 +53,23 @@ def with_parameters(path: Path, values: Mapping[str, Any]) -> str:
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
+        # One that was pushed before brings the parameters of that push along.
+        notebook["cells"] = [cell for cell in notebook["cells"] if INJECTED not in _tags(cell)]
         cells = notebook["cells"]
+        for cell in cells:
+            if cell["cell_type"] == "code":
+                cell["outputs"], cell["execution_count"] = [], None
     except FileNotFoundError:
         raise DataError(
             f"there is no notebook {path}; run this where carlib's notebooks/ lies, or give "
             "--notebook FILE"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(f"{path} is not a notebook: {error!r}") from error
     known = read_parameters(notebook)
     for name in values:
         if name not in known:
             raise UsageError(f"{path} has no parameter {name!r}{suggestion(name, known)}")
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            cell["outputs"], cell["execution_count"] = [], None
     lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     injected: dict[str, Any] = {
         "cell_type": "code",
@@ -83,6 +85,10 @@ def with_parameters(path: Path, values: Mapping[str, Any]) -> str:
 
 def _tagged(notebook: Mapping[str, Any]) -> int:
     for place, cell in enumerate(notebook["cells"]):
-        if TAG in cell.get("metadata", {}).get("tags", ()):
+        if TAG in _tags(cell):
             return place
     raise DataError(f"the notebook has no cell tagged {TAG!r}: carlib's own have")
+
+
+def _tags(cell: Mapping[str, Any]) -> list[str]:
+    return list(cell.get("metadata", {}).get("tags", ()))

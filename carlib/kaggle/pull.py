@@ -14,7 +14,7 @@ from pathlib import Path
 from carlib.checkpoints import verify
 from carlib.checkpoints.chain import folders_of
 from carlib.errors import RunError, UsageError
-from carlib.files import explained, whole_folder
+from carlib.files import ASIDE, explained, whole_folder
 from carlib.handover import HANDOVER, Handover, damaged, read_handover
 from carlib.kaggle.client import Asker
 from carlib.kaggle.kernels import RUNNING, kernel_status
@@ -102,13 +102,19 @@ def pull_output(asker: Asker, kernel: str, out: Path, version: int | None = None
         RunError: The kernel still runs, left nothing, or a file came damaged again and again.
         KaggleError: Refused, or Kaggle could not be reached.
     """
+    if out.name in ("", ".."):
+        raise UsageError(f"a pulled output needs a folder of its own; received {str(out)!r}")
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / LOG).is_file())):
         raise UsageError(f"{out} holds other things than a pulled output; choose another --out")
     status, _ = kernel_status(asker, kernel, version)
     if status in RUNNING:
         raise RunError(f"{kernel} is {status}: its output is there once it has ended")
-    old = out.with_name(out.name + ".old")
-    with explained(out), whole_folder(out.with_name(out.name + ".new")) as folder:
+    old, new = out.with_name(out.name + ".old"), out.with_name(out.name + ".new")
+    # Of a pull that was killed at its end.
+    shutil.rmtree(new, ignore_errors=True)
+    if old.is_dir() and not out.exists():
+        os.rename(old, out)
+    with explained(out), whole_folder(new) as folder:
         handover, names, text = read_output(asker, kernel, folder, version)
         fetch = partial(_fetch, asker, kernel, version, folder)
         if not names and not text:
@@ -119,13 +125,17 @@ def pull_output(asker: Asker, kernel: str, out: Path, version: int | None = None
             wanted = {name: size for name, (size, _) in handover.files.items()}
             _fetch_whole(fetch, folder, out, handover, wanted)
             checkpoints, unproven = _whole_checkpoints(folder), []
+        # The client puts the log beside the files, each time, as Kaggle keeps it.
+        if (raw := f"{kernel.partition('/')[2]}.log") not in names:
+            (folder / raw).unlink(missing_ok=True)
         (folder / LOG).write_text(plain_log(text), encoding="utf-8")
-    # The one before goes last.
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        os.rename(out, old)
-    os.rename(out.with_name(out.name + ".new"), out)
-    shutil.rmtree(old, ignore_errors=True)
+    with explained(out):
+        # The one before goes last.
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.rename(out, old)
+        os.rename(new, out)
+        shutil.rmtree(old, ignore_errors=True)
     return Pulled(out, handover, tuple(checkpoints), tuple(unproven))
 
 
@@ -184,7 +194,10 @@ def _fetch_whole(
 
 
 def _fetch_partial(fetch: Fetch, folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    names = [name for name in names if ".aside" not in name]
+    names = [name for name in names if ASIDE not in name]
+    for name in [name for name in names if not _is_below(folder / name, folder)]:
+        log.warning("the kernel left %r, which lies outside of its folder: left out", name)
+        names.remove(name)
     for attempt in range(1, TRIES + 1):
         fetch(dict.fromkeys(names, 1))
         strange = [name for name in names if _is_page(folder / name)]
@@ -199,14 +212,19 @@ def _fetch_partial(fetch: Fetch, folder: Path, names: Sequence[str]) -> tuple[li
             break
         log.warning("some of what the kernel left came damaged; fetching again")
     for name in strange:
+        log.warning("%s did not come, again and again: left out", name)
         (folder / name).unlink(missing_ok=True)
     proven = tuple(f"/{name}/" for name in checkpoints)
     unproven = [
-        path.relative_to(folder).as_posix()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(name in path.as_posix() for name in proven)
+        name
+        for name in sorted(set(names) - set(strange))
+        if not any(checkpoint in f"/{name}" for checkpoint in proven)
     ]
     return checkpoints, unproven
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _is_page(path: Path) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from carlib.errors import DataError, UsageError
 from carlib.kaggle.client import Answer, Asker, KaggleError
+from carlib.kaggle.kernels import check_ref
 
 
 def submit(
@@ -39,6 +40,8 @@ def submit(
     """
     if (file is None) == (not kernel):
         raise UsageError("submit: give either --file or --kernel with --version")
+    if kernel:
+        check_ref(kernel)
     if kernel and version < 1:
         raise UsageError(
             f"submit: the version of {kernel} must be 1 or more; received {version}; "

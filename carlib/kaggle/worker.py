@@ -11,9 +11,16 @@ import contextlib
 import io
 import json
 import os
+import re
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
+
+from carlib.files import FULL
+from carlib.files import REFUSED as NOT_ALLOWED
 
 # Kinds of failure, as the parent knows them.
 BUSY = "busy"  # 429: asked too often, nothing was done
@@ -22,6 +29,14 @@ LOST = "lost"  # no answer, or half of one: may have been done or not
 MISSING = "missing"  # 404
 REFUSED = "refused"  # any other 4xx, or the client's own no
 CREDENTIALS = "credentials"
+_KINDS = {401: CREDENTIALS, 404: MISSING, 408: LOST, 429: BUSY}
+# This machine's own no: a full disk, a place that may not be written to.
+_HERE = (*FULL, *NOT_ALLOWED)
+# The client's words for a transfer that broke off.
+_BROKEN = "does not match expected size"
+# The address of a download or an upload is a key to it, by its query or by a long part of its path.
+_ADDRESS = re.compile(r"""(?:https?://|url: /)[^\s'")>]+""")
+_KEY = re.compile(r"\?.*|(?<=/)[^/?]{40,}")
 
 
 def whoami(api: Any) -> dict[str, Any]:
@@ -37,8 +52,8 @@ def push(api: Any, folder: str, timeout: int | None, accelerator: str | None) ->
         for name in ("dataset", "competition", "kernel", "model")
     }
     return {
-        "version": said.version_number,
-        "url": said.url,
+        "version": said.version_number or None,
+        "url": said.url or "",
         "error": said.error or "",
         "invalid": {name: sources for name, sources in invalid.items() if sources},
     }
@@ -52,6 +67,8 @@ def source(api: Any, kernel: str) -> dict[str, Any]:
     request.user_name, request.kernel_slug = kernel.split("/")
     with api.build_kaggle_client() as kaggle:
         found = kaggle.kernels.kernels_api_client.get_kernel(request)
+    if found.blob is None or found.metadata is None:
+        raise ConnectionError(f"half an answer on the source of {kernel}")
     return {"text": found.blob.source, "version": found.metadata.current_version_number}
 
 
@@ -100,9 +117,10 @@ def quota(api: Any) -> dict[str, Any]:
     said = api.quota_view()
     both = {}
     for kind, part in (("gpu", said.gpu_quota), ("tpu", said.tpu_quota)):
-        if part is not None:
-            used, total = part.time_used, part.total_time_allowed
-            both[kind] = {"used": used.total_seconds(), "total": total.total_seconds()}
+        if part is not None and part.total_time_allowed is not None:
+            # Nothing used may be left out of the answer.
+            used = part.time_used.total_seconds() if part.time_used else 0.0
+            both[kind] = {"used": used, "total": part.total_time_allowed.total_seconds()}
     refresh = said.quota_refresh_time
     return {**both, "refresh": refresh.isoformat() if refresh else ""}
 
@@ -184,24 +202,37 @@ def failure(error: BaseException) -> dict[str, Any]:
     import requests
     import urllib3
 
-    message = " ".join(str(error).split())[:500]
+    message = told(str(error))[:500]
     answer = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and answer is not None:
-        code = answer.status_code
         after = answer.headers.get("Retry-After", "")
-        kinds = {429: BUSY, 404: MISSING, 401: CREDENTIALS}
-        kind = kinds.get(code) or (DOWN if code >= 500 else REFUSED)
-        # An error may also come as the body of an answer that went well.
-        if code < 400:
-            kind = DOWN
-        return {"kind": kind, "message": message, "after": after}
+        return {"kind": _kind(answer), "message": message, "after": after}
     if isinstance(error, SystemExit):
         return {"kind": CREDENTIALS, "message": "no credentials were found", "after": ""}
     # A body that is not JSON is half an answer, or a page of somebody in between.
     lost = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, json.JSONDecodeError)
-    if isinstance(error, lost) and not isinstance(error, FileNotFoundError):
-        return {"kind": LOST, "message": message or type(error).__name__, "after": ""}
-    return {"kind": REFUSED, "message": message or type(error).__name__, "after": ""}
+    here = isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in _HERE
+    kind = LOST if _BROKEN in message or (isinstance(error, lost) and not here) else REFUSED
+    return {"kind": kind, "message": message or type(error).__name__, "after": ""}
+
+
+def _kind(answer: Any) -> str:
+    code = answer.status_code
+    if code < 400:  # an error as the body of an answer that went well
+        try:
+            code = int(answer.json()["code"])
+        except (ValueError, LookupError, TypeError):
+            return DOWN
+    return _KINDS.get(code) or (DOWN if code >= 500 else REFUSED)
+
+
+def told(text: str) -> str:
+    """Return what may be shown of a text: one line, and no address with its key.
+
+    >>> told("403 for url: https://storage/run.zip?Expires=9&Signature=abc (again)")
+    '403 for url: https://storage/run.zip... (again)'
+    """
+    return _ADDRESS.sub(lambda found: _KEY.sub("...", found[0]), " ".join(text.split()))
 
 
 def answer(api: Callable[[], Any], line: str) -> dict[str, Any]:
@@ -213,7 +244,8 @@ def answer(api: Callable[[], Any], line: str) -> dict[str, Any]:
             reply = {"answer": OPERATIONS[asked["do"]](api(), **asked["with"])}
     except (Exception, SystemExit) as error:
         reply = {"failure": failure(error)}
-    return {**reply, "printed": printed.getvalue()}
+    lines = [line for line in map(told, printed.getvalue().splitlines()) if line]
+    return {**reply, "printed": lines[-1][:300] if lines else ""}
 
 
 class _Api:
@@ -224,22 +256,77 @@ class _Api:
 
     def __call__(self) -> Any:
         if self.made is None:
-            from kaggle.api.kaggle_api_extended import KaggleApi
-
-            made = KaggleApi()
+            made = _careful()
             made.authenticate()
             self.made = made
         return self.made
 
 
+def _careful() -> Any:
+    from kaggle.api.kaggle_api_extended import KaggleApi
+
+    class Careful(KaggleApi):  # type: ignore[misc]  # the client has no types
+        """The client, for which an upload that failed is no file to leave out, as before 2.2.5."""
+
+        def _upload_blob(self, path: str, *args: Any, **kwargs: Any) -> Any:
+            token = super()._upload_blob(path, *args, **kwargs)
+            if token is None:
+                raise ConnectionError(f"the upload of {os.path.basename(path)} did not go through")
+            return token
+
+        def with_retry(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            # What may have come through is the parent's to repeat: it looks first.
+            creates = call.__name__.startswith("create")
+            return call if creates else super().with_retry(call, *args, **kwargs)
+
+        def _is_upload_successful(self, response: Any) -> bool:
+            page = "html" in response.headers.get("Content-Type", "")
+            return bool(super()._is_upload_successful(response)) and not page
+
+    return Careful()
+
+
+class _Ended(BaseException):
+    """Asked to end: what the client has put aside, zips as large as a run, is taken away first."""
+
+
+def _end(signum: int, frame: Any) -> None:
+    raise _Ended
+
+
+def _outlive(parent: int, seconds: float) -> None:
+    """End a while after the parent: a call may come through, but not hang and hold its lock."""
+    while os.getppid() == parent:
+        time.sleep(min(1.0, seconds))
+    time.sleep(seconds)
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)
+    time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> None:
-    """Answer lines of standard input until it ends."""
-    # The protocol keeps its own handle; what anyone prints goes nowhere near it.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+    """Answer lines of standard input until it ends; arguments: the parent's id and its patience."""
+    parent, patience = int(sys.argv[1]), float(sys.argv[2])
+    sys.argv[1:] = []  # the client reads it
+    threading.Thread(target=_outlive, args=(parent, patience), daemon=True).start()
+    signal.signal(signal.SIGTERM, _end)
+    # The protocol keeps its own handles: what anyone prints goes nowhere near them, and where there
+    # are no credentials, the client's exit() closes standard input.
+    with (
+        contextlib.suppress(_Ended, BrokenPipeError),
+        os.fdopen(os.dup(0), encoding="utf-8") as questions,
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as answers,
+    ):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.argv[1:] = []  # the client reads it
+        # Importing it takes its time, which is no answer's: and it may sign in, and exit.
+        with contextlib.suppress(Exception, SystemExit):
+            import kaggle  # noqa: F401
+        answers.write("ready\n")
+        answers.flush()
         api = _Api()
-        for line in sys.stdin:
+        for line in questions:
             answers.write(json.dumps(answer(api, line)) + "\n")
             answers.flush()
 

@@ -74,6 +74,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits for the client's acknowledgement
     server: Server
     timeout = 60
 

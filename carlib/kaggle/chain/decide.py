@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from carlib.checkpoints import Position
 from carlib.handover import Handover
-from carlib.kaggle.logs import ran_out_of_memory, tail
+from carlib.kaggle.logs import ran_out_of_memory, reason
 
 DONE = "done"
 GO_ON = "go-on"
@@ -17,6 +17,7 @@ STUCK = "stuck"
 STOPPED = "stopped"
 
 _AT = re.compile(r"(?:^|/)(\d{6,}-p(\d+)e(\d+)s(\d+))(?:/|$)")
+LONGEST = 300  # characters of a log's line
 NEARLY = 0.9  # of its limit: a cancelled session that ran for so long was ended by it
 
 
@@ -98,7 +99,8 @@ def decide(ended: Ended) -> Decision:
     """Return what comes after a session."""
     progressed = got_further(ended.at, ended.carries)
     kept = f"; it got to {ended.at}" if progressed else ""
-    last = (tail(ended.log, 1) or [ended.message or "its log is empty"])[-1]
+    last = reason(ended.log) or " ".join(ended.message.split()) or "its log is empty"
+    last = last if len(last) <= LONGEST else last[:LONGEST] + "..."
     if ended.status == "COMPLETE":
         if ended.handover is None:
             return Decision(FAILED, "it left no handover.json: is its notebook carlib's?")
@@ -112,7 +114,12 @@ def decide(ended: Ended) -> Decision:
             STUCK,
             f"it went no further than {ended.carries or 'its start'}: a longer --limit is needed",
         )
-    if ran_out_of_memory(ended.log) or ran_out_of_memory(ended.message):
+    by_limit = ended.status != "ERROR" and (
+        ended.cancelled == "go-on"
+        or (ended.cancelled == "auto" and ended.seconds >= NEARLY * ended.limit)
+    )
+    # What is said of memory in a log that the limit has ended did not end it.
+    if not by_limit and (ran_out_of_memory(ended.log) or ran_out_of_memory(ended.message)):
         return Decision(
             OUT_OF_MEMORY,
             f"out of memory{kept}; a new --out with --set phases.*.batch_size=... (half of it), or "
@@ -122,9 +129,6 @@ def decide(ended: Ended) -> Decision:
         if ended.complaint:
             return Decision(FAILED, f"{ended.complaint} ({last})")
         return Decision(FAILED, f"{last}{kept}")
-    by_limit = ended.cancelled == "go-on" or (
-        ended.cancelled == "auto" and ended.seconds >= NEARLY * ended.limit
-    )
     if by_limit and progressed:
         return Decision(GO_ON, f"ended by its limit{kept}")
     if by_limit:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from carlib.errors import RunError, UsageError, look_up
-from carlib.kaggle.metadata import Accelerator, Kernel, accelerator_named
+from carlib.kaggle.kernels import check_ref
+from carlib.kaggle.metadata import Accelerator, Dataset, Kernel, accelerator_named
 from carlib.runfolder import read_json, write_json
 
 FORMAT = 1
@@ -27,7 +27,6 @@ CANCELLED = {
     "go-on": "go on, if it got further",
     "stop": "stop",
 }
-_REF = re.compile(r"[\w-]+/[\w-]+")
 # Changes of these make another run, or another place of it: not in the middle of a chain.
 FIXED = ("kernel", "relay", "parameters")
 
@@ -74,8 +73,7 @@ class Plan:
         look_up(RELAYS, self.relay, "relay")
         look_up(CANCELLED, self.cancelled, "meaning of cancelled")
         accelerator_named(self.accelerator)
-        if not _REF.fullmatch(self.kernel):
-            raise UsageError(f"a kernel is OWNER/SLUG, like alice/cars; received {self.kernel!r}")
+        check_ref(self.kernel)
         for name in ("limit", "timeout"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -87,6 +85,7 @@ class Plan:
             )
         for id in self.ids:
             self.as_kernel(id, kernels=self.kernels)
+        self.as_dataset()
 
     @property
     def machine(self) -> Accelerator:
@@ -122,9 +121,14 @@ class Plan:
             models=self.models,
         )
 
+    def as_dataset(self) -> Dataset:
+        """Return what carries the chain where no kernel's output can."""
+        title = self.chain_dataset.partition("/")[2].replace("-", " ")
+        return Dataset(id=self.chain_dataset, title=title)
+
     @property
     def chain_dataset(self) -> str:
-        """The dataset that carries the chain where no kernel's output can."""
+        """Its name, "owner/slug"."""
         return f"{self.kernel}-chain"
 
 
@@ -146,6 +150,7 @@ class Turn:
         version: Of the kernel, where Kaggle said.
         complaint: What Kaggle did not attach.
         running: When it was first seen to run, in ISO 8601.
+        seen: When it was last seen to run.
         status: Kaggle's word, once it has ended.
         ended: When that was seen; "" before.
         seconds: How long it ran.
@@ -169,6 +174,7 @@ class Turn:
     version: int | None = None
     complaint: str = ""
     running: str = ""
+    seen: str = ""
     status: str = ""
     ended: str = ""
     seconds: float = 0.0
@@ -228,6 +234,8 @@ def open_diary(out: Path, plan: Plan) -> Diary:
             f"{path} is not the diary of a chain ({error}); choose another --out"
         ) from error
     new = dataclasses.asdict(plan)
+    if not turns:  # nothing has come of it: a first push that was refused, and is mended
+        return Diary(path, plan)
     changed = [
         f"{name}: {old.get(name)!r} -> {new[name]!r}"
         for name in FIXED

@@ -6,18 +6,19 @@ out what came through of it, and neither pushes twice nor forgets a session.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from carlib.errors import RunError
+from carlib.errors import CarlibError, RunError
 from carlib.files import whole_folder, write_whole
 from carlib.handover import Handover
 from carlib.kaggle.chain import relay
@@ -30,7 +31,7 @@ from carlib.kaggle.chain.decide import (
     furthest,
 )
 from carlib.kaggle.chain.diary import Diary, Turn
-from carlib.kaggle.client import Asker, KaggleError
+from carlib.kaggle.client import TRANSIENT, Asker, KaggleError
 from carlib.kaggle.kernels import (
     ENDED,
     Pushed,
@@ -53,6 +54,7 @@ ENOUGH = "enough"  # as many sessions as were asked for
 # and Kaggle's copying of what it left.
 GRACE = 900.0
 LEAST = 1200.0  # seconds of quota that are worth a session
+OUTAGE = 6 * 3600.0
 LOOKS = 3  # at an ended session that was never seen to run, before it is taken for the new one
 
 
@@ -83,6 +85,7 @@ class Driver:
         poll: Seconds between two looks at a session.
         wait: Sleeps.
         clock: Seconds since 1970.
+        outage: Seconds that a session is not given up for, though nothing is heard of it.
     """
 
     asker: Asker
@@ -90,6 +93,7 @@ class Driver:
     poll: float = 60.0
     wait: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.time
+    outage: float = OUTAGE
 
     @property
     def out(self) -> Path:
@@ -110,6 +114,7 @@ def drive_chain(
     poll: float = 60.0,
     wait: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.time,
+    outage: float = OUTAGE,
 ) -> Ending:
     """Push sessions, one after the other, until the run is done or one of them needs a person.
 
@@ -124,13 +129,15 @@ def drive_chain(
         poll: Seconds between two looks. Defaults to 60.
         wait: Sleeps. Defaults to time.sleep.
         clock: Seconds since 1970. Defaults to time.time.
+        outage: Seconds that Kaggle, or the network, may be away while a session runs, which goes on
+            without them. Defaults to OUTAGE.
 
     Raises:
         UsageError: The metadata or the notebook's parameters are not what they should be.
         CarlibError: Something looks like a secret.
         KaggleError: Kaggle refused, or could not be reached: the same command goes on.
     """
-    driver = Driver(asker, diary, poll, wait, clock)
+    driver = Driver(asker, diary, poll, wait, clock, outage)
     while True:
         turn = diary.turns[-1] if diary.turns else None
         if turn is None or turn.ended:
@@ -237,7 +244,8 @@ def _folder(driver: Driver, turn: Turn) -> Path:
 
 
 def _push(driver: Driver, turn: Turn, unclear: bool = False) -> None:
-    folder = _folder(driver, turn)
+    with contextlib.nullcontext() if unclear else _forgotten(driver, turn):
+        folder = _folder(driver, turn)
     sent = (folder / Path(driver.diary.plan.notebook).name).read_text(encoding="utf-8")
     found = None
     if unclear:
@@ -245,13 +253,8 @@ def _push(driver: Driver, turn: Turn, unclear: bool = False) -> None:
     if found:
         pushed = Pushed(turn.kernel, found["version"], found["url"])
     else:
-        try:
+        with _forgotten(driver, turn):
             pushed = push_kernel(driver.asker, folder, turn.timeout, turn.before)
-        except KaggleError as error:
-            if error.kind == "refused":  # nothing was pushed: no session to speak of
-                driver.diary.turns.remove(turn)
-                driver.diary.save()
-            raise
     turn.pushed, turn.version, turn.complaint = driver.now(), pushed.version, pushed.complaint()
     driver.diary.save()
     if turn.complaint:
@@ -261,17 +264,41 @@ def _push(driver: Driver, turn: Turn, unclear: bool = False) -> None:
     say(f"session {turn.number}: pushed {turn.kernel}{which}{after}; {pushed.url}")
 
 
+@contextlib.contextmanager
+def _forgotten(driver: Driver, turn: Turn) -> Iterator[None]:
+    """Forget a turn that was refused, here or there, before anything was pushed."""
+    try:
+        yield
+    except CarlibError as error:
+        if not isinstance(error, KaggleError) or error.kind == "refused":
+            driver.diary.turns.remove(turn)
+            driver.diary.save()
+        raise
+
+
 def _watch(driver: Driver, turn: Turn) -> None:
     """Wait until a session has ended, and write down how."""
-    looks, said = 0, ""
+    looks, said, heard = 0, "", driver.clock()
     with progress(desc=f"session {turn.number}", unit=" looks") as bar:
         while True:
-            status, message = kernel_status(driver.asker, turn.kernel, turn.version)
+            try:
+                status, message = kernel_status(driver.asker, turn.kernel, turn.version)
+                heard = driver.clock()
+            except KaggleError as error:
+                # Right after a push, Kaggle may not know of it yet.
+                early = error.kind in ("missing", "refused") and not said and looks < LOOKS
+                away = error.kind in TRANSIENT and driver.clock() - heard < driver.outage
+                if not early and not away:
+                    raise
+                if away:
+                    log.warning("%s; the session goes on without", error)
+                status, message = said, ""
             if status != said:
                 said = status
                 bar.set_description_str(f"session {turn.number}: {status}")
-            if status == "RUNNING" and not turn.running:
-                turn.running = driver.now()
+            if status == "RUNNING":
+                turn.seen = driver.now()
+                turn.running = turn.running or turn.seen
                 driver.diary.save()
             looks += 1
             # Right after a push, what is told may still be of the session before.
@@ -295,8 +322,8 @@ def _end(driver: Driver, turn: Turn, status: str, message: str, sure: bool) -> b
     text = plain_log(raw)
     write_whole(driver.out / "logs" / f"session-{turn.number}.log", text)
     turn.status, turn.ended = status, driver.now()
-    # A log may have been silent for long, and a driver may have looked late.
-    watched = _between(turn.running, turn.ended) if turn.running else 0.0
+    # A log may have been silent for long, and a driver away when the session ended.
+    watched = _between(turn.running, turn.seen) if turn.running else 0.0
     turn.seconds = max(log_seconds(raw) or 0.0, watched)
     turn.at = handover.at if handover and status == "COMPLETE" else furthest(names)
     decision = decide(_ended(driver, turn, message, handover, text))

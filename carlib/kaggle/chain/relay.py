@@ -78,7 +78,7 @@ def hand_on(
         diary.save()
         return
     turn.at = best
-    _fill(folder, out / "rescued", diary.plan.chain_dataset, pulled.checkpoints)
+    _fill(folder, out / "rescued", diary.plan.as_dataset(), pulled.checkpoints)
     if not turn.relaying:
         now = dataset_version(asker, diary.plan.chain_dataset)
         turn.relaying = (now[1] if now else 0) + 1
@@ -99,15 +99,14 @@ def _furthest(name: str) -> Position:
     return position_of(name) or Position()
 
 
-def _fill(folder: Path, pulled: Path, dataset: str, checkpoints: tuple[str, ...]) -> None:
+def _fill(folder: Path, pulled: Path, dataset: Dataset, checkpoints: tuple[str, ...]) -> None:
     """Make the dataset's folder: the chain under its run's own name, whole checkpoints only."""
     chains = [path for path in sorted(pulled.rglob("chain")) if path.is_dir()]
     if len(chains) != 1:
         raise RunError(f"{pulled} holds {len(chains)} chains; one run is handed on, not several")
     (chain,) = chains
-    title = dataset.partition("/")[2].replace("-", " ")
     shutil.rmtree(folder, ignore_errors=True)
     with whole_folder(folder) as aside:
         for name in checkpoints:
             shutil.copytree(chain / name, aside / chain.parent.name / "chain" / name)
-        Dataset(id=dataset, title=title).write(aside)
+        dataset.write(aside)
