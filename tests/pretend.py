@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from local_kaggle import LocalKaggle
 
 from carlib.checkpoints import Position, Snapshot, write_checkpoint
 from carlib.files import sha256
@@ -29,6 +33,21 @@ NOTEBOOK = {
     "nbformat": 4,
     "nbformat_minor": 5,
 }
+
+
+@contextmanager
+def pretend_kaggle(folder: Path) -> Iterator[LocalKaggle]:
+    """A local Kaggle whose sessions only pretend, and to which this process' clients speak."""
+    with (
+        LocalKaggle(folder, runner=lambda run: None) as kaggle,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in kaggle.unset:
+            patch.delenv(name, raising=False)
+        for name, value in kaggle.environment.items():
+            patch.setenv(name, value)
+        kaggle.limit_when = strikes
+        yield kaggle
 
 
 def write_notebook(folder: Path) -> Path:
@@ -54,7 +73,7 @@ class Pretend:
     crash: further, then an exception. empty: an exception before anything. memory: out of it.
     killed: further, then it waits to be killed (``strikes`` says when). damaged: likewise, its
     newest checkpoint cut short. silent: it ends well and leaves no handover. foreign: its
-    handover is of another push.
+    handover is of another push. garbled: its handover cannot be read.
     """
 
     def __init__(self, *ends: str) -> None:
@@ -92,6 +111,8 @@ class Pretend:
         if end != "silent":
             push = "another" if end == "foreign" else given["PUSH"]
             leave(Path(run.working), push, made.name, done=end == "done")
+        if end == "garbled":
+            (Path(run.working) / "handover.json").write_text("{", encoding="utf-8")
 
 
 def strikes(run: Any) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from local_kaggle import Fault, LocalKaggle, wire
-from pretend import NOTEBOOK, Pretend, leave, strikes
+from pretend import NOTEBOOK, Pretend, leave, pretend_kaggle
 
 from carlib.errors import CarlibError, DataError, RunError, UsageError
+from carlib.files import only_one
 from carlib.kaggle import datasets as datasets_room
 from carlib.kaggle.client import Answer, Client, KaggleError
 from carlib.kaggle.datasets import await_dataset, dataset_version, upload_dataset
@@ -37,15 +38,7 @@ CHECKPOINT = "000001-p0e1s0"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKaggle]:
     """One local Kaggle for all: each test has things of its own names."""
-    with (
-        LocalKaggle(tmp_path_factory.mktemp("kaggle"), runner=lambda run: None) as kaggle,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name in kaggle.unset:
-            patch.delenv(name, raising=False)
-        for name, value in kaggle.environment.items():
-            patch.setenv(name, value)
-        kaggle.limit_when = strikes
+    with pretend_kaggle(tmp_path_factory.mktemp("kaggle")) as kaggle:
         yield kaggle
 
 
@@ -246,7 +239,7 @@ def test_the_status_of_a_kernel(
     with pytest.raises(KaggleError, match="kaggle status: ") as met:
         kernel_status(client, name, 7)
     assert met.value.kind == "missing"
-    with pytest.raises(KaggleError, match="denied") as met:
+    with pytest.raises(KaggleError, match=r"does not show kernel .*not there") as met:
         kernel_status(client, "alice/nothing")
     assert met.value.kind == "refused"
 
@@ -390,6 +383,21 @@ def test_an_upload_is_checked_before_anything_is_sent(
     assert not kaggle.calls
 
 
+def test_an_uploads_notes_are_looked_into(
+    kaggle: LocalKaggle, client: Client, stuff: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CarlibError, match=r"with the notes, .*: a GitHub token") as met:
+        upload_dataset(client, stuff, f"by {TOKEN}")
+    assert TOKEN not in str(met.value)
+    far = tmp_path / "far"  # the client follows a link
+    far.mkdir()
+    (far / "a.txt").write_text(TOKEN)
+    (stuff / "link").symlink_to(far)
+    with pytest.raises(CarlibError, match=r"link/a\.txt: a GitHub token"):
+        upload_dataset(client, stuff, "new")
+    assert not kaggle.calls
+
+
 def test_an_upload_that_kaggle_refuses_is_told(client: Client, stuff: Path) -> None:
     Dataset("bob/some-thing", "some thing").write(stuff)
     with pytest.raises(KaggleError, match=r"Kaggle refused dataset bob/some-thing: .*permission"):
@@ -485,7 +493,10 @@ def left(kaggle: LocalKaggle, client: Client, folder: Path, name: str) -> Callab
 
 @pytest.fixture
 def pull(client: Client, name: str, tmp_path: Path) -> Callable[..., Pulled]:
-    return lambda version=None: pull_output(client, name, tmp_path / "out", version)
+    def pull(version: int | None = None, **options: Any) -> Pulled:
+        return pull_output(client, name, tmp_path / "out", version, **options)
+
+    return pull
 
 
 def test_all_that_a_session_left_is_fetched(
@@ -564,7 +575,7 @@ def test_a_pull_that_fails_leaves_the_one_before(
     left(Leaves(ODD | {"run/empty.txt": b"not any more"}))
     for file, message in (
         ("empty.txt", r"1 files came damaged 4 times \(run/empty.txt \(size\)\)"),
-        ("handover.json", "is a web page, not a handover"),
+        ("handover.json", "its handover.json came damaged 4 times"),
     ):
         kaggle.faults[:] = [Fault("GET", "error-page", path=file, times=99)]
         with pytest.raises(RunError, match=message):
@@ -573,16 +584,29 @@ def test_a_pull_that_fails_leaves_the_one_before(
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "push"]
 
 
-@pytest.mark.parametrize("leftover", ["out.new", "out.new.aside", "out.old"])
+@pytest.mark.parametrize("leftover", ["new", "new.aside", "old"])
 def test_a_pull_that_was_killed_is_in_nobodys_way(
     left: Callable[[Any], None], pull: Callable[..., Pulled], tmp_path: Path, leftover: str
 ) -> None:
     left(Leaves(ODD))
-    (tmp_path / leftover / "run").mkdir(parents=True)
-    (tmp_path / leftover / "run/half").write_text("half")
+    pull()
+    (tmp_path / "out.aside" / leftover / "run").mkdir(parents=True)
+    (tmp_path / "out.aside" / leftover / "run/half").write_text("half")
     pull()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "push"]
     assert "run/half" not in files_in(tmp_path / "out")
+
+
+def test_folders_beside_the_output_are_their_owners(
+    left: Callable[[Any], None], pull: Callable[..., Pulled], tmp_path: Path
+) -> None:
+    left(Leaves(ODD))
+    for name in ("out.new", "out.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis").write_text("precious")
+    pull()
+    for name in ("out.new", "out.old"):
+        assert (tmp_path / name / "thesis").read_text() == "precious"
 
 
 def test_what_a_killed_pull_has_put_aside_comes_back(
@@ -590,11 +614,42 @@ def test_what_a_killed_pull_has_put_aside_comes_back(
 ) -> None:
     left(Leaves(ODD))
     pull()
-    (tmp_path / "out").rename(tmp_path / "out.old")
+    (tmp_path / "out.aside").mkdir()
+    (tmp_path / "out").rename(tmp_path / "out.aside/old")
     kaggle.faults.append(Fault("GET", "500", times=99))
     with pytest.raises(KaggleError, match="tried 4 times"):
         pull()
     assert ODD.items() <= files_in(tmp_path / "out").items()
+
+
+def test_what_was_changed_behind_the_handover_is_taken_when_asked_for(
+    left: Callable[[Any], None], pull: Callable[..., Pulled], tmp_path: Path
+) -> None:
+    """A later cell has changed one file and removed another."""
+
+    def session(run: Any) -> None:
+        Pretend("done")(run)
+        (Path(run.working) / "run/report.html").write_text("later")
+        (Path(run.working) / "run/chain/LAST").unlink()
+
+    left(session)
+    with pytest.raises(RunError, match=r"2 files came damaged 4 times .*--as-it-is"):
+        pull()
+    pulled = pull(as_it_is=True)
+    assert pulled.unproven == ("run/chain/LAST", "run/report.html")
+    assert (tmp_path / "out/run/report.html").read_text() == "later"
+    assert list(pulled.checkpoints) == [CHECKPOINT]
+
+
+def test_two_pulls_do_not_meet_in_one_folder(
+    left: Callable[[Any], None], pull: Callable[..., Pulled], tmp_path: Path
+) -> None:
+    left(Leaves(ODD))
+    with (
+        only_one(tmp_path / "out.aside"),
+        pytest.raises(CarlibError, match="another process is at work"),
+    ):
+        pull()
 
 
 @pytest.mark.parametrize(("end", "whole"), [("killed", [CHECKPOINT]), ("damaged", [])])
@@ -815,6 +870,31 @@ def test_a_submission_is_checked_before_anything_is_sent(
 ) -> None:
     with pytest.raises(kind, match=message):
         submit(client, **{**contest, **change})
+    assert not kaggle.calls
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message", "said"),
+    [
+        ("kaggle.json", "{}", "first", r"kaggle\.json: a Kaggle key file"),
+        ("sub.csv", f"Id,Category\n1,{TOKEN}\n", "first", r"sub\.csv: a GitHub token"),
+        ("sub.csv", "Id,Category\n1,a\n", TOKEN, r"with the message, .*: a GitHub token"),
+    ],
+)
+def test_no_secret_is_submitted(
+    kaggle: LocalKaggle,
+    client: Client,
+    contest: dict[str, Any],
+    tmp_path: Path,
+    file: str,
+    text: str,
+    message: str,
+    said: str,
+) -> None:
+    (tmp_path / file).write_text(text)
+    with pytest.raises(CarlibError, match=said) as met:
+        submit(client, **{**contest, "file": tmp_path / file, "message": message})
+    assert TOKEN not in str(met.value)
     assert not kaggle.calls
 
 

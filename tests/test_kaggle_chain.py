@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from local_kaggle import Fault, LocalKaggle
-from pretend import Pretend, strikes, write_notebook
+from pretend import Pretend, pretend_kaggle, write_notebook
 
 from carlib.errors import RunError, UsageError
 from carlib.kaggle.chain import Ending, Plan, Rehearsal, Turn, drive_chain, open_diary
@@ -23,15 +24,7 @@ GPU = {"accelerator": "T4"}
 @pytest.fixture(scope="module")
 def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKaggle]:
     """One local Kaggle for all: each test has kernels of its own names."""
-    with (
-        LocalKaggle(tmp_path_factory.mktemp("kaggle"), runner=lambda run: None) as kaggle,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name in kaggle.unset:
-            patch.delenv(name, raising=False)
-        for name, value in kaggle.environment.items():
-            patch.setenv(name, value)
-        kaggle.limit_when = strikes
+    with pretend_kaggle(tmp_path_factory.mktemp("kaggle")) as kaggle:
         yield kaggle
 
 
@@ -51,6 +44,7 @@ class Chain:
         self.name = f"alice/cars-{next(self.count)}"
         self.notebook = write_notebook(folder)
         self.plan: dict[str, Any] = {}
+        self.parameters = {"RECIPE": "tiny", "DATA": "cars"}
         self.outage = 0.0
 
     def drive(self, pretend: Pretend | None = None, **plan: Any) -> Ending:
@@ -65,8 +59,7 @@ class Chain:
         )
 
     def diary(self) -> Any:
-        parameters = {"RECIPE": "tiny", "DATA": "cars"}
-        plan = Plan(self.name, str(self.notebook), parameters, **self.plan)
+        plan = Plan(self.name, str(self.notebook), dict(self.parameters), **self.plan)
         return open_diary(self.folder / "out", plan)
 
     def versions(self) -> list[Any]:
@@ -182,16 +175,80 @@ def test_sessions_are_counted(chain: Chain) -> None:
 def test_a_source_that_is_not_attached_costs_one_short_session(
     chain: Chain, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ending = chain.drive(Pretend("clock", "done"), relay="self")
+    """Kaggle does not let the kernel name itself: the chain goes by the dataset from there."""
+    ending = chain.drive(Pretend("clock", "clock", "clock", "done"), relay="self")
+    assert ending.verdict == "done"
+    assert f"Kaggle did not attach kernel {chain.name}" in caplog.text
+    assert chain.pretend.begun == ["", "", FIRST, "", SECOND]
+    tried = [turn.line for turn in chain.diary().turns if "did not attach" in turn.line]
+    assert len(tried) == 2
+    assert all(line.endswith(f"goes through {chain.name}-chain") for line in tried)
+
+
+def test_a_run_to_go_on_with_that_is_not_there_is_not_begun_anew(chain: Chain) -> None:
+    ending = chain.drive(Pretend("clock", "done"), kernels=("alice/not-there",))
     assert ending.verdict == "failed"
-    assert f"Kaggle did not attach kernel {chain.name}" in ending.line
-    assert "did not attach" in caplog.text
-    assert chain.pretend.begun == ["", ""]
+    assert "Kaggle did not attach kernel alice/not-there (" in ending.line
+    assert chain.pretend.begun == [""]
+    assert chain.pretend.given[0]["RESUME"] == "must"
 
 
-def test_another_pushs_output_is_not_taken_for_ones_own(chain: Chain) -> None:
-    with pytest.raises(RunError, match="holds the output of another push"):
-        chain.drive(Pretend("foreign"))
+@pytest.mark.parametrize("end", ["foreign", "garbled"])
+def test_a_handover_that_does_not_count_ends_the_session_all_the_same(
+    chain: Chain, end: str
+) -> None:
+    ending = chain.drive(Pretend("clock", end, "done"))
+    said = {"foreign": "the output of another push", "garbled": "came damaged 4 times"}[end]
+    assert (ending.verdict, said in ending.line) == ("failed", True)
+    assert chain.drive(again=True).verdict == "done"
+    # Another's output counts for nothing; one's own checkpoints for what they are.
+    assert chain.pretend.begun == ["", FIRST, {"foreign": FIRST, "garbled": SECOND}[end]]
+
+
+def test_what_is_wrong_with_a_plan_may_be_mended_until_something_has_come_of_it(
+    chain: Chain,
+) -> None:
+    assert chain.drive(Pretend("empty", "clock", "done"), sessions=1).verdict == "failed"
+    chain.parameters["DATA"] = "photos2"
+    chain.drive(again=True, sessions=2)
+    assert chain.pretend.given[1]["DATA"] == "photos2"
+    chain.parameters["DATA"] = "photos3"
+    with pytest.raises(UsageError, match="another chain"):
+        chain.drive()
+
+
+def test_a_folder_of_ones_own_is_left_alone(chain: Chain) -> None:
+    mine = chain.folder / "out/push/mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match=r"other things than a chain \(push\).*folder of its own"):
+        chain.drive(Pretend("done"))
+    assert mine.read_text() == "mine"
+    assert not chain.versions()
+
+
+def test_a_driver_that_comes_back_to_another_notebook_pushes_once(
+    kaggle: LocalKaggle, client: Client, tmp_path: Path
+) -> None:
+    """Killed between the push and its note, its push/ gone, the notebook edited: the tag tells."""
+    chain = Chain(kaggle, Mortal(client, 2, True), tmp_path)
+    with pytest.raises(Killed):
+        chain.drive(Pretend("clock", "done"))
+    assert len(chain.versions()) == 1
+    shutil.rmtree(tmp_path / "out/push")
+    chain.notebook.write_text(chain.notebook.read_text().replace("LIMIT = ''", "LIMIT = '9h'"))
+    chain.client = client
+    assert chain.drive().verdict == "done"
+    assert len(chain.versions()) == 2
+
+
+def test_a_kernel_with_a_past_is_not_gone_on_with_in_silence(
+    chain: Chain, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert chain.drive(Pretend("done")).verdict == "done"
+    shutil.rmtree(chain.folder / "out")
+    chain.drive(Pretend("done"))
+    assert re.search(rf"has 1 versions already.*--source {chain.name}-a", caplog.text)
 
 
 def test_out_of_quota_pushes_nothing(chain: Chain) -> None:
@@ -230,6 +287,9 @@ def test_another_chain_is_not_driven_in_this_ones_place(chain: Chain) -> None:
         ("{", "cannot be read"),
         ("{}", "not the diary of a chain"),
         (path.read_text().replace('"format": 1', '"format": 9'), "has format 9"),
+        ('{"format": 1, "plan": "", "turns": []}', "not the diary of a chain"),
+        (re.sub('"running": "[^"]*"', '"running": 7', path.read_text()), "running is 7"),
+        (re.sub('"watched": [^,]*', '"watched": "z"', path.read_text()), "watched is 'z'"),
     ):
         path.write_text(text)
         with pytest.raises(RunError, match=message):
@@ -244,6 +304,11 @@ BAD_PLANS = [
     ({"accelerator": "T5"}, "unknown accelerator"),
     ({"limit": 0.0}, "limit must be above 0"),
     ({"limit": 60.0, "timeout": 60.0}, "must lie below the timeout"),
+    ({"limit": 12.5 * 3600}, "at most 12 h, when Kaggle ends a session on NvidiaTeslaT4"),
+    ({"limit": 11.5 * 3600, "accelerator": "TPU"}, "at most 9 h"),
+    ({"timeout": 13 * 3600.0, "accelerator": "none"}, "at most 12 h.* on a CPU"),
+    ({"parameters": {"RUN": "/tmp/run"}}, "a folder below Kaggle's working folder"),
+    ({"parameters": {"RUN": "../run"}}, "a folder below Kaggle's working folder"),
     ({"datasets": ("photos",)}, "photos"),
     ({"kernels": ("alice/cars-a/3",)}, "dropped"),
 ]

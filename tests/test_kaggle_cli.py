@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from local_kaggle import Fault, LocalKaggle, wire
-from pretend import NOTEBOOK, Pretend, strikes, write_notebook
+from pretend import NOTEBOOK, Pretend, pretend_kaggle, write_notebook
 
 import carlib
 from carlib.cli import main
@@ -27,15 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKaggle]:
-    with (
-        LocalKaggle(tmp_path_factory.mktemp("kaggle"), runner=lambda run: None) as kaggle,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name in kaggle.unset:
-            patch.delenv(name, raising=False)
-        for name, value in kaggle.environment.items():
-            patch.setenv(name, value)
-        kaggle.limit_when = strikes
+    with pretend_kaggle(tmp_path_factory.mktemp("kaggle")) as kaggle:
         yield kaggle
 
 
@@ -218,7 +210,7 @@ def test_a_chain_and_its_exit_codes(
     settings = ["seed=1", "phases.*.epochs=2"]
     given = (*chain, "--recipe", "tiny-check", "--set", *settings, "--parameter", "DATA=cars")
     code, out, _ = run(*given, "--sessions", "1", "--json")
-    assert (code, json.loads(out)["verdict"]) == (75, "enough")
+    assert (code, json.loads(out)["verdict"]) == (1, "enough")
     code, out, err = run(*given)
     assert code == 1
     (line,) = out.splitlines()
@@ -235,6 +227,23 @@ def test_a_chain_and_its_exit_codes(
     for each in pretend.given:
         given = each["RECIPE"], each["SETTINGS"], each["DATA"]
         assert given == ("tiny-check", settings, "cars")
+
+
+@pytest.mark.parametrize("option", ["--parameter", "--set", "--recipe"])
+def test_a_secret_in_a_parameter_is_neither_shown_nor_kept(
+    kaggle: LocalKaggle,
+    refused: Callable[..., str],
+    chain: tuple[Any, ...],
+    tmp_path: Path,
+    option: str,
+) -> None:
+    token = "gh" + "p_" + 18 * "a7"
+    for value in (token, f"DATA={token}", f"{token}=1"):
+        line = refused(1, *chain, option, value)
+        assert f"with {option}" in line
+        assert token not in line
+    assert not (tmp_path / "out").exists()
+    assert not kaggle.calls
 
 
 def test_out_of_quota_can_be_gone_on_from(
@@ -287,6 +296,7 @@ WRONG = [
     ),
     (("chain", "--out", "o", "--kernel", "alice/cars1", "--parameter", "DATA"), "NAME=VALUE"),
     (("chain", "--out", "o", "--kernel", "alice/cars1", "--recipe", "lite0-quik"), "lite0-quick"),
+    (("chain", "--out", "o", "--kernel", "alice/cars1", "--sessions", "0"), "at least 1"),
     (
         (
             *("chain", "--out", "o", "--kernel", "alice/cars1"),
@@ -355,7 +365,7 @@ def test_without_a_client_it_says_what_to_install(
     monkeypatch.setattr(importlib.metadata, "version", find)
     monkeypatch.chdir(tmp_path)
     line = refused(2, *arguments)
-    assert f"received {said}: pip install 'carlib[kaggle]'" in line
+    assert f"received {said}: pip install '.[kaggle]'" in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -364,7 +374,7 @@ def test_a_client_of_any_later_version_is_good(
     kaggle: LocalKaggle, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
-    assert "denied" in refused(1, "status", "alice/nothing")
+    assert "does not show kernel" in refused(1, "status", "alice/nothing")
 
 
 def test_without_credentials_it_says_where_to_get_them(
@@ -392,10 +402,11 @@ def test_a_dry_run_needs_nothing_and_leaves_nothing(
     write_notebook(tmp_path)
     monkeypatch.chdir(tmp_path)
     given = ("chain", "--out", "o", "--kernel", "alice/carsy", "--notebook", "train.ipynb")
-    code, out, _ = run(*given, "--relay", relay, "--dry-run", "--dataset", "alice/photos")
+    code, out, err = run(*given, "--relay", relay, "--dry-run", "--dataset", "alice/photos")
     assert code == 0
+    assert "pushed" not in err
     lines = out.splitlines()
-    assert all(line.startswith("would call: ") for line in lines)
+    assert all(line.startswith(("would call: ", "    ")) for line in lines)
     assert sum(line.startswith("would call: push ") for line in lines) == 2
     assert any("alice/carlib-package" in line for line in lines)
     assert any("alice/photos" in line for line in lines)

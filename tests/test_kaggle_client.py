@@ -20,6 +20,7 @@ import pytest
 import requests
 import urllib3
 from local_kaggle import Fault, LocalKaggle
+from pretend import pretend_kaggle
 
 from carlib.errors import CarlibError
 from carlib.files import only_one
@@ -33,14 +34,7 @@ QUOTA = "GetAcceleratorQuotaStatistics"
 
 @pytest.fixture(scope="module")
 def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKaggle]:
-    with (
-        LocalKaggle(tmp_path_factory.mktemp("kaggle"), runner=lambda run: None) as kaggle,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name in kaggle.unset:
-            patch.delenv(name, raising=False)
-        for name, value in kaggle.environment.items():
-            patch.setenv(name, value)
+    with pretend_kaggle(tmp_path_factory.mktemp("kaggle")) as kaggle:
         yield kaggle
 
 

@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from local_kaggle.image import make_image, make_python
@@ -16,7 +18,7 @@ from local_kaggle.image import make_image, make_python
 import carlib
 from carlib.errors import CarlibError, UsageError
 from carlib.kaggle import package, wheels
-from carlib.kaggle.metadata import DATASET_FILE, check_dataset, read_dataset
+from carlib.kaggle.metadata import DATASET_FILE, Dataset, check_dataset, read_dataset
 from carlib.kaggle.package import Package, build_package, read_package
 from carlib.kaggle.wheels import LACKING, LITE, copy_tree, make_wheels, origin, origin_of
 
@@ -142,8 +144,8 @@ def test_a_folder_without_a_package(tmp_path):
 def test_a_package_is_replaced_as_a_whole(quick, tmp_path):
     out = tmp_path / "deep/out"
     put(tmp_path / "a.h5")
-    first = build_package(out, id=ID, weights=[tmp_path / "a.h5"])
-    assert set(first.files) == {OWN, "a.h5", DATASET_FILE}
+    first = build_package(out, id=ID)
+    assert set(first.files) == {OWN, DATASET_FILE}
     second = build_package(str(out), id="bob/carlib-package", title="another title", private=False)
     assert second == Package(out, "bob/carlib-package", (OWN, DATASET_FILE), second.digest)
     assert (read_dataset(out)["title"], read_dataset(out)["isPrivate"]) == ("another title", False)
@@ -156,6 +158,53 @@ def test_an_empty_folder_and_the_committed_one_become_a_package(quick, tmp_path,
     if name == DATASET_FILE:
         shutil.copy(ROOT / "kaggle/dataset" / DATASET_FILE, tmp_path / "out")
     assert build_package(tmp_path / "out", id=ID).files == (OWN, DATASET_FILE)
+
+
+def test_what_may_be_the_only_copy_is_not_lost(quick, tmp_path):
+    """Weights and a recipe that are in a package: replaced by their equals only."""
+    out = tmp_path / "out"
+    first, second = put(tmp_path / "a.h5", "first"), put(tmp_path / "in/a.h5", "second")
+    said = (ROOT / "docs/recipe.toml").read_text()
+    recipe = put(tmp_path / "my.toml", said)
+    build_package(out, id=ID, weights=[first], recipe=recipe)
+    before = read_package(out)
+    for arguments, names in (
+        ({}, r"recipe\.toml, a\.h5"),
+        ({"weights": [first]}, r"recipe\.toml"),
+        ({"weights": [second], "recipe": recipe}, r"a\.h5"),
+    ):
+        with pytest.raises(
+            UsageError, match=rf"out holds what would be lost, .* \({names}\); move it"
+        ) as caught:
+            build_package(out, id=ID, **arguments)
+        assert "\n" not in str(caught.value)
+        assert read_package(out) == before
+    edited = put(tmp_path / "in/my.toml", f"{said}\n")
+    more = {"weights": [first, put(tmp_path / "b.h5")], "recipe": edited}
+    assert set(build_package(out, id=ID, **more).files) == {*before.files, "b.h5"}
+    within = {"weights": [out / "a.h5", out / "b.h5"], "recipe": out / "recipe.toml"}
+    assert build_package(out, id="bob/carlib-package", **within).files == read_package(out).files
+    assert (out / "a.h5").read_text() == "first"
+
+
+@pytest.mark.parametrize(
+    ("names", "others"),
+    [
+        (("three_weeks.h5",), r"dataset-metadata\.json, three_weeks\.h5"),
+        (("recipe.toml",), r"dataset-metadata\.json, recipe\.toml"),
+        (("mine-1-py3-none-any.whl",), r"dataset-metadata\.json, mine-1-py3-none-any\.whl"),
+        (("mine-1-py3-none-any.whl", OWN), r"mine-1-py3-none-any\.whl"),
+    ],
+)
+def test_another_dataset_is_no_package(quick, tmp_path, names, others):
+    Dataset("alice/my-own-weights", "my own weights").write(put(tmp_path / "out/x").parent)
+    (tmp_path / "out/x").unlink()
+    for name in names:
+        put(tmp_path / "out" / name, "x = 1")
+    before = read_package(tmp_path / "out")
+    with pytest.raises(UsageError, match=rf"holds other things than a package \({others}\)"):
+        build_package(tmp_path / "out", id=ID, weights=[put(tmp_path / "three_weeks.h5", "x = 1")])
+    assert read_package(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("broken", ["copyfile", "rename"])
@@ -265,6 +314,8 @@ def test_many_other_things_are_not_all_named(quick, tmp_path):
         ("tree/carlib/leak.py", f"TOKEN = '{TOKEN}'"),
         ("tree/carlib/.env", "A=1"),
         ("tree/README.md", f"Use {TOKEN}."),
+        (f"tree/carlib/{TOKEN}.py", "x = 1"),
+        (f"tree/carlib/{TOKEN}/a.py", "x = 1"),
     ],
 )
 def test_a_planted_secret_is_refused(quick, tree, tmp_path, name, content):
@@ -275,7 +326,8 @@ def test_a_planted_secret_is_refused(quick, tree, tmp_path, name, content):
     with pytest.raises(CarlibError) as caught:
         build_package(tmp_path / "out", id=ID, **arguments)
     assert caught.value.exit_code == 1
-    assert f"{path}: a" in str(caught.value)
+    parts = ["(a secret for a name)" if TOKEN in part else part for part in path.parts]
+    assert f"{Path(*parts)}: a" in str(caught.value)
     assert TOKEN not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not [each for each in listing(tmp_path) if each.startswith("out")]
@@ -317,6 +369,38 @@ def test_carlib_comes_from_its_source_tree_where_there_is_one(monkeypatch, tmp_p
         CarlibError, match=r"carlib is not installed, and .* is no source tree of it"
     ):
         origin()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tree: None, None),
+        (lambda tree: put(tree / "carlib/__pycache__/a.pyc", "old"), None),
+        (lambda tree: put(tree / "carlib/notes.txt"), None),  # of no build
+        (lambda tree: put(tree / "carlib/errors.py", "x = 1"), "carlib/errors.py"),
+        (lambda tree: put(tree / "carlib/new.py"), "carlib/new.py"),
+        (lambda tree: put(tree / "carlib/report/page.html"), "carlib/report/page.html"),
+        (lambda tree: (tree / "carlib/loader/epochs.py").unlink(), "carlib/loader/epochs.py"),
+        (
+            lambda tree: [put(tree / f"carlib/{name}.py") for name in "abcd"],
+            "carlib/a.py, carlib/b.py, carlib/c.py, ...",
+        ),
+    ],
+)
+def test_a_tree_that_changed_since_it_was_installed_is_told(
+    change, said, tree, tmp_path, monkeypatch, caplog
+):
+    shutil.copytree(tree / "carlib", tmp_path / "site/carlib")
+    monkeypatch.setattr(wheels, "__file__", str(tmp_path / "site/carlib/kaggle/wheels.py"))
+    direct = json.dumps({"url": tree.as_uri(), "dir_info": {}})
+    found = SimpleNamespace(read_text=lambda name: direct)
+    monkeypatch.setattr(wheels.importlib.metadata, "distribution", lambda name: found)
+    change(tree)
+    assert origin() == tree
+    told = [record.getMessage() for record in caplog.records]
+    assert [
+        f"is in {tree} now, which is not what is installed: {said};" in each for each in told
+    ] == ([True] if said else [])
 
 
 @pytest.mark.parametrize(
@@ -379,6 +463,91 @@ def test_without_pip_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(wheels.sys, "executable", "/bin/false")
     with pytest.raises(CarlibError, match="of carlib==1: exit code 1; check the network, and that"):
         make_wheels("carlib==1", (), tmp_path)
+
+
+PIP = """\
+import os, pathlib, subprocess, sys, time
+pathlib.Path(os.environ["TMPDIR"], "pip-unpack").mkdir()
+"""
+
+
+@pytest.fixture
+def pip(tmp_path, monkeypatch):
+    """Have a script in pip's place, and a temporary folder in the temporary folder's."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(wheels.tempfile, "tempdir", str(temporary))
+
+    def take(script):
+        put(tmp_path / "pip/pip.py", PIP + script)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "pip"))
+        return temporary
+
+    return take
+
+
+FULL_DISK = r"no space left in the temporary folder .*temporary \(\d+ MB free\); free some, 64 MB"
+
+
+@pytest.mark.parametrize(
+    ("says", "free", "match"),
+    [
+        ("error: [Errno 28] No space left on device", 1 << 40, FULL_DISK),
+        ("OSError: [Errno 122] Disk quota exceeded", 1 << 40, FULL_DISK),
+        ("error: incomplete-download", 1 << 20, FULL_DISK),
+        ("error: incomplete-download", 1 << 40, r"carlib==1: error: incomplete-download; check th"),
+        ("ERROR: No matching distribution", 1 << 20, r"carlib==1: ERROR: No matching distribution"),
+    ],
+)
+def test_a_full_disk_is_not_taken_for_the_network(says, free, match, pip, tmp_path, monkeypatch):
+    temporary = pip(f"sys.exit({says!r})")
+    monkeypatch.setattr(wheels.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(CarlibError, match=match) as caught:
+        make_wheels("carlib==1", (), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert listing(temporary) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "match"),
+    [
+        (OSError(28, "No space left on device"), CarlibError, FULL_DISK),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), CarlibError, FULL_DISK),
+        (PermissionError(13, "Permission denied"), PermissionError, "Permission denied"),
+    ],
+)
+def test_a_full_disk_under_a_copy(error, kind, match, pip, tree, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    temporary = pip("")
+    monkeypatch.setattr(wheels.shutil, "copytree", fail)
+    with pytest.raises(kind, match=match):
+        build_package(tmp_path / "out", id=ID)
+    assert listing(temporary) == []
+
+
+def test_an_interrupt_ends_pip_and_what_it_started(pip, tmp_path, monkeypatch):
+    """And leaves none of its temporary folders, which it would clear away at its end only."""
+    there = tmp_path / "there"
+    temporary = pip(
+        f"child = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(there)!r}).write_text(str(child.pid))\ntime.sleep(600)"
+    )
+
+    def interrupted(self):
+        while not (there.is_file() and there.read_text()):
+            time.sleep(0.01)
+        assert list(temporary.glob("*/pip-unpack"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wheels.subprocess.Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_wheels("carlib==1", (), tmp_path)
+    assert listing(temporary) == []
+    stat = Path("/proc", there.read_text(), "stat")
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
 
 
 def test_carlibs_own_wheel_needs_no_network(no_index, tmp_path):

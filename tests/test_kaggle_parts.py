@@ -458,5 +458,5 @@ def test_one_run_is_handed_on_not_several(tmp_path: Path) -> None:
     turn = ended("000001-p1e0s0")
     diary = Diary(tmp_path / "out/chain.json", plan, [turn])
     with pytest.raises(RunError, match="holds 2 chains; one run is handed on"):
-        hand_on(odd, diary, turn)
+        hand_on(odd, diary)
     assert not turn.relayed

@@ -26,7 +26,7 @@ import pytest
 
 from carlib.errors import CarlibError
 from carlib.kaggle import secrets
-from carlib.kaggle.secrets import find_secrets, refuse_secrets
+from carlib.kaggle.secrets import find_secrets, refuse_secret_text, refuse_secrets
 from carlib.kaggle.shapes import NAMES, SHAPES, kind_by_name, kind_in_text
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +59,15 @@ PLANTED = {
         KEY,
         "a Kaggle key",
     ),
+    "kaggle.json, more keys": (
+        f'{{"username": "alice", "extra": {{"a": 1}}, "since": 2020, "key": "{KEY}"}}',
+        *(KEY, "a Kaggle key"),
+    ),
+    "kaggle.json, turned, more keys": (
+        f'{{"key": "{KEY}", "extra": [1, 2], "username": "alice"}}',
+        *(KEY, "a Kaggle key"),
+    ),
+    "kaggle.json, as arguments": (f"dict(username='alice', key='{KEY}')", KEY, "a Kaggle key"),
     "kaggle key": (f"export KAGGLE_KEY={KEY}\n", KEY, "a Kaggle key"),
     "kaggle key in Python": (f'os.environ["KAGGLE_KEY"] = "{KEY}"', KEY, "a Kaggle key"),
     "kaggle token": (f"KAGGLE_API_TOKEN=KGA{'T_'}{KEY}", KEY, "a Kaggle token"),
@@ -100,6 +109,21 @@ for name, secret, kind in (
     ("sendgrid", "S" + "G." + drawn(ALNUM, 22) + "." + drawn(ALNUM, 43), "a SendGrid key"),
     ("pypi", "py" + "pi-AgEIcHlwaS5vcmc" + drawn(ALNUM, 80), "a PyPI token"),
     ("npm", "np" + "m_" + drawn(ALNUM, 36), "an npm token"),
+    ("replicate", "r" + "8_" + drawn(ALNUM, 37), "a Replicate token"),
+    ("databricks", "dap" + "i" + drawn(HEX, 32), "a Databricks token"),
+    ("digitalocean", "dop" + "_v1_" + drawn(HEX, 64), "a DigitalOcean token"),
+    ("telegram", "1234567890" + ":AA" + drawn(ALNUM, 32) + "7", "a Telegram token"),
+    (
+        "telegram, in an address",
+        "https://api.telegram.org/bot1234567890" + ":AA" + drawn(ALNUM, 32) + "7/getMe",
+        "a Telegram token",
+    ),
+    (
+        "discord",
+        "MT" + drawn(ALNUM, 24) + "." + drawn(ALNUM, 6) + "." + drawn(ALNUM, 37) + "7",
+        "a Discord token",
+    ),
+    ("age", "AGE-SECRET-" + "KEY-1" + drawn(BIG, 58), "an age key"),
     ("azure", "Account" + "Key=" + drawn(ALNUM, 86) + "==", "an Azure key"),
     ("jwt", JWT, "a JSON web token"),
     ("login", "postgres://alice:" + "tiger42scott" + "@db.example.org/x", "a login in an address"),
@@ -120,12 +144,31 @@ for name, text in (
 ):
     value = drawn(ALNUM, 28) + "7q"
     PLANTED[name] = (text.format(value), value, "a password or key")
+LONG = drawn(HEX, 40)
+for name, text, kind in (
+    ("wandb", 'wandb.login(key="{}")', "a key given to a call"),
+    ("wandb, second", 'wandb.login(relogin=True, key="{}")', "a key given to a call"),
+    ("wandb, unnamed", "wandb.login('{}')", "a key given to a call"),
+    ("wandb, shell", "!wandb login --relogin {}", "a key given to a command"),
+    ("flag", "tool --key {} --fast", "a key given to a command"),
+    ("flag, in a list", 'run(["tool", "--api-key", "{}"])', "a key given to a command"),
+    ("netrc", "machine api.wandb.ai\n  login user\n  password {}\n", "a login as in .netrc"),
+    ("netrc, default", "default login a account b password {}", "a login as in .netrc"),
+):
+    for length, value in (("40", LONG), ("32", KEY)):
+        PLANTED[f"{name}, {length}"] = (text.format(value), value, kind)
 PLANTED["hex"] = (f"token: {KEY}", KEY, "a password or key")
 PLANTED["odd"] = (f'PASSWORD = "{"v#7Kq!x@Zp$2mW^r"}"', "Kq!x@Zp$2", "a password or key")
 
 INNOCENT = {
     "digest": f'{{"arrays.npz": "{drawn(HEX, 64)}", "sha256": "{drawn(HEX, 64)}"}}',
     "md5": f"key = '{drawn(HEX, 32)}'  # of the cache",
+    "md5 of a call": f'cache.get(key="{drawn(HEX, 32)}")',
+    "md5 and a name": f'{{"key": "{drawn(HEX, 32)}"}}, {{"username": "alice"}}',
+    "netrc, explained": "machine HOST login USER password PASSWORD",
+    "time": f"1234567890:{35 * '0'} 1234567890:the-words-of-a-line-in-a-log-at-9-07",
+    "dotted": "MobileNetV3_large_features.config.the_name_of_another_thing_2",
+    "databricks, short": "dapi" + 31 * "a" + " dapi_of_the_server_that_answers_20",
     "requirement": f"numpy==2.0.2 --hash=sha256:{drawn(HEX, 64)}",
     "uuid": f'{{"id": "{uuid.UUID(int=DRAWN.getrandbits(128))}", "cell_type": "code"}}',
     "commit": f"git+https://example.org/a.git@{drawn(HEX, 40)}",
@@ -226,6 +269,11 @@ def test_the_source_tree_passes():
         *((name, True) for name in (".netrc", ".npmrc", ".pypirc", ".git-credentials", "a.kdbx")),
         *((name, True) for name in ("my-service-account.json", "client_secret_1.json", "x.ppk")),
         *((name, True) for name in ("application_default_credentials.json", "a.jks")),
+        *((name, True) for name in ("id_rsa.bak", "id_rsa.old", "id_rsa~", "id_ed25519.orig")),
+        *((name, True) for name in ("id_rsa.save", "id_rsa copy", "id_rsa.bak2~", ".netrc.bak2")),
+        *((name, True) for name in ("kaggle (1).json", "kaggle - Copy.json", "kaggle.bak.json")),
+        *((name, True) for name in ("Copy of kaggle.json", "server.pem.old", ".pypirc.backup")),
+        *((name, False) for name in ("id_rsa.pub.bak", ".env.example~", "copy.json", "a.bak")),
         *((name, False) for name in ("id_rsa.pub", ".env.example", "environment.yml", "keys.py")),
         *((name, False) for name in ("kaggle.py", "kernel-metadata.json", "token.txt", "key")),
         *((name, False) for name in ("handover.json", "recipe.toml", "model.keras", "monkey.png")),
@@ -269,6 +317,67 @@ def test_a_name_is_printed_with_care(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", [GITHUB, f"{GITHUB}.txt", f"a {GITHUB}.h5", f"{GITHUB}/a.txt", f"b/{GITHUB}/a.txt"]
+)
+def test_a_name_may_be_the_secret(name, tmp_path):
+    path = put(tmp_path / "in" / name, "nothing in it")
+    assert find_secrets([tmp_path / "in"]) == {path: "a GitHub token"}
+    said = refusal(tmp_path / "in")
+    assert "(a secret for a name)" in said
+    assert GITHUB not in said
+    # Of a file that is given by itself, its own name alone leaves.
+    assert bool(find_secrets([path])) is (GITHUB in path.name)
+    packed = put(tmp_path / "a.zip", zipped(**{name: b"nothing in it"}))
+    assert find_secrets([packed]) == {packed / name: "a GitHub token"}
+    assert GITHUB not in refusal(packed)
+
+
+def test_what_is_behind_a_link_is_looked_into(tmp_path):
+    put(tmp_path / "far/deep/a.txt", GITHUB)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/link").symlink_to(tmp_path / "far")
+    (tmp_path / "far/deep/round").symlink_to(tmp_path / "far")
+    assert find_secrets([tmp_path / "in"]) == {tmp_path / "in/link/deep/a.txt": "a GitHub token"}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_text_that_would_be_sent(name):
+    text, hidden, kind = PLANTED[name]
+    with pytest.raises(
+        CarlibError, match=f"would leave with the notes, so nothing did: {kind}; take it out"
+    ) as caught:
+        refuse_secret_text("the notes", f"epoch 3, {text}")
+    assert hidden not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", INNOCENT)
+def test_a_text_that_may_be_sent(name):
+    assert refuse_secret_text("the notes", INNOCENT[name]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"\x1b[31m{GITHUB}\x1b[0m",
+        f"\x1b[1;31mgh\x1b[0m{GITHUB[2:]}",
+        f"user\x1b[0;32m{GITHUB}\x1b[0muser",
+        f"\x1b]8;;https://example.org\x1b\\{GITHUB}",
+    ],
+)
+def test_colours_hide_nothing(text, tmp_path):
+    path = put(tmp_path / "a.log", f"before {text} after")
+    assert find_secrets([path]) == {path: "a GitHub token"}
+    for outputs in (
+        [stream(text)],
+        [stream([text[:HALF], text[HALF:]])],
+        [{"output_type": "error", "traceback": ["\x1b[0;31mNameError", text]}],
+    ):
+        path = put(tmp_path / "a.ipynb", notebook(outputs=outputs))
+        assert find_secrets([path]) == {path: "a GitHub token"}
+
+
+@pytest.mark.parametrize(
     "encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "latin-1", "cp1252"]
 )
 @pytest.mark.parametrize("suffix", [".txt", ".h5", ".png", ""])
@@ -293,8 +402,8 @@ def notebook(source="1", outputs=()):
     return json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
-def stream(text):
-    return {"output_type": "stream", "name": "stdout", "text": text}
+def stream(text, name="stdout"):
+    return {"output_type": "stream", "name": name, "text": text}
 
 
 HALF = len(GITHUB) // 2
@@ -309,6 +418,15 @@ PICTURE = base64.b64encode(DRAWN.randbytes(1 << 20)).decode()
         notebook(outputs=[stream(f"logged in with {GITHUB}\n")]),
         notebook(outputs=[stream(["with ", GITHUB[:HALF], GITHUB[HALF:], "\n"])]),
         notebook(outputs=[stream(GITHUB[:HALF]), stream([GITHUB[HALF:]])]),
+        notebook(
+            outputs=[
+                stream(GITHUB[:HALF]),
+                stream(["a warning\n"], "stderr"),
+                stream([GITHUB[HALF:], "\n"]),
+            ]
+        ),
+        notebook(outputs=[stream(GITHUB[:HALF]), stream(GITHUB[HALF:], "stderr")]),
+        notebook(outputs=[stream(GITHUB), {"text": ["a", 1, None]}]),
         notebook(outputs=[{"output_type": "execute_result", "data": {"text/plain": [GITHUB]}}]),
         notebook(outputs=[{"output_type": "error", "traceback": ["line 1", f"key {GITHUB}"]}]),
         notebook(outputs=[{"data": {"image/png": PICTURE, "text/html": f"<b>{GITHUB}</b>"}}]),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from carlib.kaggle.client import Answer, Asker, KaggleError
 from carlib.kaggle.metadata import DATASET_FILE, check_dataset
-from carlib.kaggle.secrets import refuse_secrets
+from carlib.kaggle.secrets import refuse_secret_text, refuse_secrets
 from carlib.progress import progress
 
 _NOT_THERE = ("missing", "refused")
@@ -51,8 +51,9 @@ def upload_dataset(
         KaggleError: Kaggle refused, could not be reached, or did not get ready.
     """
     check_dataset(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    refuse_secrets(files)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    refuse_secrets([folder])
+    refuse_secret_text("the notes", notes)
     dataset = json.loads((folder / DATASET_FILE).read_text(encoding="utf-8"))["id"]
     now = dataset_version(asker, dataset)
     target = expected or (now[1] if now else 0) + 1

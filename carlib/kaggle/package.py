@@ -6,11 +6,11 @@ The folder is flat, as the client uploads it, and whole or not there.
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,13 @@ from carlib.errors import UsageError
 from carlib.files import ASIDE, explained, flush, sha256, whole_folder
 from carlib.kaggle.metadata import DATASET, DATASET_FILE, read_dataset
 from carlib.kaggle.secrets import refuse_secrets
-from carlib.kaggle.wheels import LACKING, LITE, SOURCES, make_wheels, origin
+from carlib.kaggle.wheels import LACKING, LITE, SOURCES, make_wheels, origin, scratch
 from carlib.recipes import load_recipe
 
 RECIPE = "recipe.toml"
 OLD = f".old{ASIDE}"  # suffix of a package that is being replaced
-SUFFIXES = (".whl", ".h5")
+OWN = "carlib-*.whl"
+WHEELS = tuple(each.name.replace("-", "_").lower() for each in (*LACKING, LITE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ def build_package(
     """Build the dataset folder: carlib's wheel, those the image lacks, and what runs need.
 
     Args:
-        out: Folder to make. A package that is there is replaced as a whole.
+        out: Folder to make. A package that is there is replaced as a whole, unless weights or a
+            recipe in it are not among those given: it may hold the only copy.
         id: owner/slug of the dataset.
         title: Of the dataset, 6 to 50 characters. Defaults to "carlib package".
         lite: Whether the ImageNet weights of EfficientNet-Lite0 (17 MB) come along. Defaults to
@@ -67,16 +69,19 @@ def build_package(
         private: What dataset-metadata.json says of it. Defaults to True.
 
     Raises:
-        UsageError: A folder with other things in it, or something that cannot be packaged.
+        UsageError: A folder with other things in it, or what would be lost; or something that
+            cannot be packaged.
         CarlibError: Something looks like a secret, or pip fails; nothing was written.
     """
     out = Path(out)
     dataset = dataclasses.replace(DATASET, id=id, title=title, private=private)
-    _check_place(out)
+    _check_name(out)
     extras = [*weights, *([recipe] if recipe is not None else [])]
     for path in extras:
         if not path.is_file():
             raise UsageError(f"{path} is not a file; give the path of one that can be packaged")
+    given = {path.name: path for path in weights} | ({RECIPE: recipe} if recipe else {})
+    _check_place(out, given)
     source = origin()
     own = [source / name for name in SOURCES] if isinstance(source, Path) else []
     refuse_secrets([*extras, *own])
@@ -85,9 +90,9 @@ def build_package(
         if recipe.suffix != ".toml":
             raise UsageError(f"the recipe of a package must be a .toml file; got {recipe}")
         load_recipe(str(recipe))
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch() as folder:
         lacking = (*LACKING, LITE) if lite else LACKING
-        wheels = make_wheels(source, lacking, Path(scratch))
+        wheels = make_wheels(source, lacking, folder)
         refuse_secrets(wheels)
         with _replaced(out) as aside:
             for path in (*wheels, *weights):
@@ -114,26 +119,52 @@ def read_package(folder: Path | str) -> Package:
     return Package(folder, str(said.get("id", "")), tuple(names), digest)
 
 
-def _check_place(out: Path) -> None:
+def _check_name(out: Path) -> None:
     if not out.name or out.name == "..":
         raise UsageError(f"a package needs a folder of its own; got {str(out)!r}")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give the name of a folder to make")
+
+
+def _check_place(out: Path, given: Mapping[str, Path]) -> None:
+    """Refuse a folder that is no package, or one that has the only copy of something."""
     with explained(out):
         there = sorted(out.iterdir()) if out.is_dir() else []
-    others = [
-        path.name
-        for path in there
-        if not path.is_file()
-        or (path.suffix not in SUFFIXES and path.name not in (DATASET_FILE, RECIPE))
-    ]
-    if there and not (out / DATASET_FILE).is_file():
-        others = [path.name for path in there]
+    # The metadata file alone is one that was made to be built upon.
+    is_package = any(path.match(OWN) for path in there) and (out / DATASET_FILE).is_file()
+    if is_package or [path.name for path in there] == [DATASET_FILE]:
+        others = [path for path in there if not (path.is_file() and _is_part(path))]
+    else:
+        others = there
     if others:
         raise UsageError(
-            f"{out} holds other things than a package ({', '.join(others[:3])}"
-            f"{', ...' if len(others) > 3 else ''}); choose a new folder for it"
+            f"{out} holds other things than a package ({_some(others)}); choose a new folder for it"
         )
+    # A recipe in a package is a copy, and may be edited; weights of one name are seldom the same.
+    lost = [path for path in there if path.name == RECIPE and RECIPE not in given]
+    lost += [
+        path
+        for path in there
+        if path.suffix == ".h5"
+        and not (path.name in given and filecmp.cmp(path, given[path.name], shallow=False))
+    ]
+    if lost:
+        raise UsageError(
+            f"{out} holds what would be lost, since it is not among what is given "
+            f"({_some(lost)}); move it away, or choose a new folder"
+        )
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a package has a file of that name."""
+    if path.suffix == ".whl":
+        return path.match(OWN) or path.name.split("-")[0].lower() in WHEELS
+    return path.suffix == ".h5" or path.name in (DATASET_FILE, RECIPE)
+
+
+def _some(paths: Sequence[Path]) -> str:
+    names = ", ".join(path.name for path in paths[:3])
+    return names + (", ..." if len(paths) > 3 else "")
 
 
 def _check_weights(weights: Sequence[Path]) -> None:

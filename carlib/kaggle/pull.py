@@ -14,7 +14,7 @@ from pathlib import Path
 from carlib.checkpoints import verify
 from carlib.checkpoints.chain import folders_of
 from carlib.errors import RunError, UsageError
-from carlib.files import ASIDE, explained, whole_folder
+from carlib.files import ASIDE, explained, only_one, whole_folder
 from carlib.handover import HANDOVER, Handover, damaged, read_handover
 from carlib.kaggle.client import Asker
 from carlib.kaggle.kernels import RUNNING, kernel_status
@@ -47,44 +47,66 @@ class Pulled:
     unproven: tuple[str, ...] = ()
 
 
-def read_output(
-    asker: Asker, kernel: str, folder: Path, version: int | None = None
-) -> tuple[Handover | None, list[str], str]:
-    """Return a session's handover, the names of the files it left, and its log as Kaggle keeps it.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a session has left at Kaggle.
+
+    Args:
+        kernel: "owner/slug".
+        version: Whose session; None for the newest.
+        names: Of its files.
+        log: As Kaggle keeps it.
+    """
+
+    kernel: str
+    version: int | None
+    names: list[str]
+    log: str
+
+
+def read_listing(asker: Asker, kernel: str, version: int | None = None) -> Listing:
+    """Return what a kernel's session has left.
 
     Args:
         asker: The client.
         kernel: "owner/slug".
-        folder: To fetch into.
         version: Whose session; None for the newest.
+
+    Raises:
+        KaggleError: Refused, or Kaggle could not be reached.
+    """
+    said = asker.read("listing", kernel=kernel, version=version)
+    return Listing(kernel, version, [str(name) for name in said["files"]], str(said["log"]))
+
+
+def read_output(asker: Asker, listing: Listing, folder: Path) -> Handover | None:
+    """Return what a session said of itself; None where it did not come to that.
+
+    Args:
+        asker: The client.
+        listing: What it left.
+        folder: To fetch into.
 
     Raises:
         RunError: The handover came damaged, again and again.
         KaggleError: Refused, or Kaggle could not be reached.
     """
-    listed = asker.read("listing", kernel=kernel, version=version)
-    names = [str(name) for name in listed["files"]]
-    text = str(listed["log"])
-    if HANDOVER not in names:
-        return None, names, text
+    if HANDOVER not in listing.names:
+        return None
     for attempt in range(1, TRIES + 1):
-        asker.read(
-            "output",
-            kernel=kernel,
-            version=version,
-            folder=str(folder),
-            pattern=_pattern([HANDOVER]),
-        )
+        _fetch(asker, listing, folder, {HANDOVER: 0})
         try:
-            return read_handover(folder / HANDOVER), names, text
+            return read_handover(folder / HANDOVER)
         except RunError as error:
             if attempt == TRIES:
-                raise
+                raise RunError(f"its {HANDOVER} came damaged {TRIES} times") from error
             log.warning("%s; fetching it again", error)
     raise AssertionError("unreachable")
 
 
-def pull_output(asker: Asker, kernel: str, out: Path, version: int | None = None) -> Pulled:
+def pull_output(
+    asker: Asker, kernel: str, out: Path, version: int | None = None, as_it_is: bool = False
+) -> Pulled:
     """Fetch what a kernel's session left; ``out`` changes only once all of it is whole.
 
     Each file is held against the digest in the session's handover. A session that was ended
@@ -96,10 +118,13 @@ def pull_output(asker: Asker, kernel: str, out: Path, version: int | None = None
         kernel: "owner/slug".
         out: Folder for it; files of an earlier pull that are still right are not fetched again.
         version: Whose session; None for the newest.
+        as_it_is: Take what differs from the handover too, or is not there any more, and name it
+            as unproven. Defaults to False.
 
     Raises:
         UsageError: ``out`` holds something that no pull has put there.
         RunError: The kernel still runs, left nothing, or a file came damaged again and again.
+        CarlibError: Another pull into ``out`` is at work.
         KaggleError: Refused, or Kaggle could not be reached.
     """
     if out.name in ("", ".."):
@@ -109,43 +134,48 @@ def pull_output(asker: Asker, kernel: str, out: Path, version: int | None = None
     status, _ = kernel_status(asker, kernel, version)
     if status in RUNNING:
         raise RunError(f"{kernel} is {status}: its output is there once it has ended")
-    old, new = out.with_name(out.name + ".old"), out.with_name(out.name + ".new")
-    # Of a pull that was killed at its end.
-    shutil.rmtree(new, ignore_errors=True)
-    if old.is_dir() and not out.exists():
-        os.rename(old, out)
-    with explained(out), whole_folder(new) as folder:
-        handover, names, text = read_output(asker, kernel, folder, version)
-        fetch = partial(_fetch, asker, kernel, version, folder)
-        if not names and not text:
-            raise RunError(f"{kernel} left nothing: no files and no log")
-        if handover is None:
-            checkpoints, unproven = _fetch_partial(fetch, folder, names)
-        else:
-            wanted = {name: size for name, (size, _) in handover.files.items()}
-            _fetch_whole(fetch, folder, out, handover, wanted)
-            checkpoints, unproven = _whole_checkpoints(folder), []
-        # The client puts the log beside the files, each time, as Kaggle keeps it.
-        if (raw := f"{kernel.partition('/')[2]}.log") not in names:
-            (folder / raw).unlink(missing_ok=True)
-        (folder / LOG).write_text(plain_log(text), encoding="utf-8")
-    with explained(out):
+    listing = read_listing(asker, kernel, version)
+    if not listing.names and not listing.log:
+        raise RunError(f"{kernel} left nothing: no files and no log")
+    room = out.with_name(out.name + ASIDE)
+    old, new = room / "old", room / "new"
+    with explained(out), only_one(room):
+        # Of a pull that was killed at its end.
+        shutil.rmtree(new, ignore_errors=True)
+        if old.is_dir() and not out.exists():
+            os.rename(old, out)
+        with whole_folder(new) as folder:
+            handover, checkpoints, unproven = _fetch_all(asker, listing, folder, out, as_it_is)
+            # The client puts the log beside the files, each time, as Kaggle keeps it.
+            if (raw := f"{kernel.partition('/')[2]}.log") not in listing.names:
+                (folder / raw).unlink(missing_ok=True)
+            (folder / LOG).write_text(plain_log(listing.log), encoding="utf-8")
         # The one before goes last.
+        shutil.rmtree(old, ignore_errors=True)
         if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
             os.rename(out, old)
         os.rename(new, out)
         shutil.rmtree(old, ignore_errors=True)
     return Pulled(out, handover, tuple(checkpoints), tuple(unproven))
 
 
+def _fetch_all(
+    asker: Asker, listing: Listing, folder: Path, out: Path, as_it_is: bool
+) -> tuple[Handover | None, list[str], list[str]]:
+    fetch = partial(_fetch, asker, listing, folder)
+    handover = read_output(asker, listing, folder)
+    if handover is None:
+        return None, *_fetch_partial(fetch, folder, listing.names)
+    wanted = {name: size for name, (size, _) in handover.files.items()}
+    unproven = _fetch_whole(fetch, folder, out, handover, wanted, as_it_is)
+    return handover, _whole_checkpoints(folder), unproven
+
+
 def _pattern(names: Sequence[str]) -> str:
     return "^(?:" + "|".join(map(re.escape, names)) + ")$"
 
 
-def _fetch(
-    asker: Asker, kernel: str, version: int | None, folder: Path, sizes: Mapping[str, int]
-) -> None:
+def _fetch(asker: Asker, listing: Listing, folder: Path, sizes: Mapping[str, int]) -> None:
     batches: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -155,14 +185,14 @@ def _fetch(
         batches[-1].append(name)
         filled += size
     total = sum(sizes.values())
-    with progress(desc=f"from {kernel}", total=total, unit="B", unit_scale=True) as bar:
+    with progress(desc=f"from {listing.kernel}", total=total, unit="B", unit_scale=True) as bar:
         for batch in filter(None, batches):
             size = sum(sizes[name] for name in batch)
             pattern = _pattern(batch)
             asker.read(
                 "output",
-                kernel=kernel,
-                version=version,
+                kernel=listing.kernel,
+                version=listing.version,
                 folder=str(folder),
                 pattern=pattern,
                 size=size,
@@ -171,26 +201,36 @@ def _fetch(
 
 
 def _fetch_whole(
-    fetch: Fetch, folder: Path, out: Path, handover: Handover, wanted: Mapping[str, int]
-) -> None:
+    fetch: Fetch,
+    folder: Path,
+    out: Path,
+    handover: Handover,
+    wanted: Mapping[str, int],
+    as_it_is: bool,
+) -> list[str]:
+    """Fetch files until they are as the session left them; return those that may differ."""
     at_hand = set(wanted) - set(damaged(handover, out)) if out.is_dir() else set()
     for name in sorted(at_hand):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(out / name, folder / name)
     missing = {name: size for name, size in wanted.items() if name not in at_hand}
-    for attempt in range(1, TRIES + 1):
+    told = ""
+    for _ in range(TRIES):
+        if told:
+            log.warning("%s came damaged; fetching again", told)
         fetch(missing)
         wrong = {name: why for name, why in damaged(handover, folder).items() if name in wanted}
         if not wrong:
-            return
+            return []
         told = ", ".join(f"{name} ({why})" for name, why in list(wrong.items())[:3])
-        if attempt == TRIES:
-            raise RunError(
-                f"{len(wrong)} files came damaged {TRIES} times ({told}); nothing was "
-                "kept of them; run the same command again"
-            )
-        log.warning("%s came damaged; fetching again", told)
         missing = {name: wanted[name] for name in wrong}
+    if as_it_is:
+        log.warning("%s: taken as it is", told)
+        return sorted(missing)
+    raise RunError(
+        f"{len(missing)} files came damaged {TRIES} times ({told}); nothing was kept of them; run "
+        "the same command again, or with --as-it-is"
+    )
 
 
 def _fetch_partial(fetch: Fetch, folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:

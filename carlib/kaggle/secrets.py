@@ -11,6 +11,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import re
 import shutil
 import tarfile
@@ -30,7 +31,7 @@ JSON_MOST = 1 << 28  # bytes up to which JSON is taken apart; of more, only the 
 SPOOLED = 1 << 26  # bytes of an archive's member that are held in memory
 DEPTH = 4  # archives within archives that are opened
 # What is read of a file that is not all text. Shorter ones hold no secret.
-PRINTABLE = re.compile(rb"[\t\n\r\x20-\x7e]{16,}")
+PRINTABLE = re.compile(rb"[\t\n\r\x1b\x20-\x7e]{16,}")
 
 # What a damaged or encrypted archive raises; an encrypted member's is a RuntimeError, and gzip's
 # and bz2's are OSErrors without errno.
@@ -67,8 +68,27 @@ def refuse_secrets(paths: Iterable[Path | str]) -> None:
         )
 
 
+def refuse_secret_text(what: str, text: str) -> None:
+    """Raise if a text that would be sent holds a secret; the message has the kind, not the text.
+
+    Args:
+        what: Names the text in the message, such as "the notes".
+        text: As it would be sent; a value that has a name as NAME=value.
+
+    Raises:
+        CarlibError: A secret is in it.
+
+    >>> refuse_secret_text("the notes", "trained two epochs more")
+    """
+    if kind := kind_in_text(text):
+        raise CarlibError(
+            f"a secret would leave with {what}, so nothing did: {kind}; take it out, and revoke it "
+            "if others may have seen it"
+        )
+
+
 def find_secrets(paths: Iterable[Path | str]) -> dict[Path, str]:
-    """Return the kind of the first secret in each file that has one.
+    """Return the kind of the first secret in each file that has one, or has one for a name.
 
     Args:
         paths: Files, and folders with all that is in them.
@@ -81,10 +101,10 @@ def find_secrets(paths: Iterable[Path | str]) -> dict[Path, str]:
         CarlibError: A path is missing or cannot be read.
     """
     found: dict[Path, str] = {}
-    for path in _files(paths):
+    for path, named in _files(paths):
         try:
             with open(path, "rb") as file:
-                found |= _search(path, file, 0)
+                found |= _search(path, named, file, 0)
         except OSError as error:
             raise CarlibError(
                 f"cannot look for secrets in {_shown(path)}: {error.strerror or error}; make it "
@@ -93,12 +113,24 @@ def find_secrets(paths: Iterable[Path | str]) -> dict[Path, str]:
     return found
 
 
-def _files(paths: Iterable[Path | str]) -> Iterator[Path]:
+def _files(paths: Iterable[Path | str]) -> Iterator[tuple[Path, Path]]:
+    """Yield files with the part of their path that leaves with them."""
     for path in map(Path, paths):
         if path.is_dir():
-            yield from (each for each in sorted(path.rglob("*")) if each.is_file())
+            yield from ((each, each.relative_to(path.parent)) for each in sorted(_inside(path)))
         else:
-            yield path
+            yield path, Path(path.name)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Yield a folder's files, those behind links too, since the client follows them."""
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(where)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (path for name in names if (path := Path(where, name)).is_file())
 
 
 def _shown(path: Path) -> str:
@@ -107,9 +139,10 @@ def _shown(path: Path) -> str:
     return "".join(each if each.isprintable() else "?" for each in str(Path(*parts)))
 
 
-def _search(path: Path, file: IO[bytes], depth: int) -> dict[Path, str]:
+def _search(path: Path, named: Path, file: IO[bytes], depth: int) -> dict[Path, str]:
     """Return what is found in a file or, where it is an archive, in its members."""
-    if kind := kind_by_name(path.name):
+    kind = next(filter(None, map(kind_in_text, named.parts)), "") or kind_by_name(path.name)
+    if kind:
         return {path: kind}
     found: dict[Path, str] = {}
     try:
@@ -118,7 +151,8 @@ def _search(path: Path, file: IO[bytes], depth: int) -> dict[Path, str]:
                 return {path: "an archive too deep within others to look into"}
             with tempfile.SpooledTemporaryFile(SPOOLED) as copy:
                 shutil.copyfileobj(member, copy)
-                found |= _search(Path(f"{path}/{name.lstrip('/')}"), copy, depth + 1)
+                inner = name.lstrip("/")
+                found |= _search(Path(f"{path}/{inner}"), Path(inner), copy, depth + 1)
     except _DAMAGE as error:
         if getattr(error, "errno", None) is not None:
             raise  # the disk's
@@ -195,8 +229,20 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         if all(isinstance(each, str) for each in value):
             yield "".join(value)
+            if any("\x1b" in each for each in value):
+                yield "\n".join(value)  # a traceback's lines have no ends
             return
         for each in value:
             yield from _texts(each)
-        streams = (each.get("text", "") for each in value if isinstance(each, dict))
-        yield "".join("".join(text) if isinstance(text, list) else str(text) for text in streams)
+        yield from _streams([each for each in value if isinstance(each, dict)])
+
+
+def _streams(outputs: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the texts of a cell's outputs as one, and those of each stream, which may alternate."""
+    streams: dict[str, list[str]] = {}
+    for each in outputs:
+        said = each.get("text", "")
+        text = "".join(map(str, said)) if isinstance(said, list) else str(said)
+        for name in {"", str(each.get("name", ""))}:
+            streams.setdefault(name, []).append(text)
+    yield from map("".join, streams.values())

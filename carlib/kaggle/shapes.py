@@ -27,6 +27,14 @@ NAMES = (
 )
 
 
+# What a copy of a file has more in its name: id_rsa.bak, kaggle (1).json, Copy of kaggle.json.
+SPARE = re.compile(
+    r"^copy of |(?:~|[._ -]+(?:bak|backup|copy|old|orig|save)\d*| ?\(\d+\))+(?=$|\.[^.]+$)"
+)
+# What colours a terminal: it may stand before a secret, or within one.
+ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,999}(?:\x07|\x1b\\)")
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What a kind of secret looks like.
@@ -95,6 +103,8 @@ _NAME = (
     r"|token|secret|passwd|password|passphrase|pwd|credentials?|authorization)"
 )
 _SCHEME = r"(?i:bearer |basic |token )?"
+_GAP = r"[\s=,\"'\\]{1,8}"  # of two words of a command, in a shell or in a list
+_BETWEEN = r"(?:[^{}]|\{[^{}]{0,200}\}){1,300}?"  # of two keys of the same dict
 
 SHAPES = (
     Shape(
@@ -108,12 +118,16 @@ SHAPES = (
     Shape(
         "a Kaggle key",
         re.compile(
-            rf"{_Q}username{_Q}\s*:\s*{_Q}[^\"'\\]+{_Q}\s*,\s*{_Q}key{_Q}\s*:\s*{_Q}[0-9a-f]{{32}}{_Q}"
+            rf"\busername{_Q}?\s*[:=]{_BETWEEN}\bkey{_Q}?\s*[:=]\s*{_Q}([0-9a-f]{{32}}){_Q}"
         ),
+        is_random,
     ),
     Shape(
         "a Kaggle key",
-        re.compile(rf"{_Q}key{_Q}\s*:\s*{_Q}[0-9a-f]{{32}}{_Q}\s*,\s*{_Q}username{_Q}\s*:"),
+        re.compile(
+            rf"\bkey{_Q}?\s*[:=]\s*{_Q}([0-9a-f]{{32}}){_Q}{_BETWEEN}\busername{_Q}?\s*[:=]"
+        ),
+        is_random,
     ),
     Shape(
         "a Kaggle key",
@@ -153,6 +167,22 @@ SHAPES = (
     Shape("a SendGrid key", re.compile(rf"{_START}SG\.[0-9A-Za-z_-]{{22}}\.[0-9A-Za-z_-]{{43}}")),
     Shape("a PyPI token", re.compile(rf"{_START}pypi-AgE[0-9A-Za-z_-]{{50,}}")),
     Shape("an npm token", re.compile(rf"{_START}npm_[0-9A-Za-z]{{36}}{_END}")),
+    Shape("a Replicate token", re.compile(rf"{_START}r8_[0-9A-Za-z]{{37}}{_END}")),
+    Shape("a Databricks token", re.compile(rf"{_START}dapi[0-9a-f]{{32}}{_END}")),
+    Shape("a DigitalOcean token", re.compile(rf"{_START}do[opr]_v1_[0-9a-f]{{64}}{_END}")),
+    Shape(
+        "a Telegram token",
+        re.compile(r"(?<!\d)\d{6,12}:([0-9A-Za-z_-]{35})(?![0-9A-Za-z_-])"),
+        is_random,
+    ),
+    Shape(
+        "a Discord token",
+        re.compile(
+            rf"{_START}([MNO][0-9A-Za-z_-]{{23,27}}\.[0-9A-Za-z_-]{{6}}\.[0-9A-Za-z_-]{{27,38}})"
+        ),
+        is_random,
+    ),
+    Shape("an age key", re.compile(rf"{_START}AGE-SECRET-KEY-1[0-9A-Z]{{58}}{_END}")),
     Shape("an Azure key", re.compile(r"AccountKey=[0-9A-Za-z+/]{86}==")),
     Shape(
         "a JSON web token",
@@ -164,6 +194,30 @@ SHAPES = (
         "a login in an address",
         re.compile(r"[a-z]://[^\s/:@\"'{}<>$]+:([^\s/:@\"'{}<>$]{8,})@[A-Za-z0-9]"),
         _is_login,
+    ),
+    Shape(
+        "a login as in .netrc",
+        re.compile(
+            r"\b(?:machine\s+\S+|default)\s+login\s+\S+\s+(?:account\s+\S+\s+)?"
+            r"password\s+([^\s\"'\\]{8,})"
+        ),
+        _is_login,
+    ),
+    Shape(
+        "a key given to a call",  # of digits that may be a digest's elsewhere
+        re.compile(
+            rf"(?i:login|auth\w*|api|client|session)\((?:[^()]{{0,200}}?\b(?:api_?)?key\s*=)?\s*"
+            rf"{_Q}([0-9a-f]{{32}}|[0-9a-f]{{40}}){_Q}"
+        ),
+        is_random,
+    ),
+    Shape(
+        "a key given to a command",
+        re.compile(
+            rf"(?:--(?:api-?)?key|\bwandb{_GAP}login(?:{_GAP}--\w+)*){_GAP}"
+            rf"([0-9a-f]{{32}}|[0-9a-f]{{40}}){_END}"
+        ),
+        is_random,
     ),
     Shape(
         "a password or key",  # name = "value": within quotes any character may stand
@@ -182,13 +236,14 @@ SHAPES = (
 
 
 def kind_by_name(name: str) -> str:
-    """Return the kind of credentials that a file of a name holds, or "".
+    """Return the kind of credentials that a file of a name holds, or a copy of one, or "".
 
-    >>> kind_by_name("id_rsa"), kind_by_name("id_rsa.pub")
+    >>> kind_by_name("id_rsa.bak"), kind_by_name("id_rsa.pub")
     ('an SSH key file', '')
     """
+    plain = SPARE.sub("", name.lower())
     for patterns, kind in NAMES:
-        if any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in patterns.split()):
+        if any(fnmatch.fnmatchcase(plain, pattern) for pattern in patterns.split()):
             return kind
     return ""
 
@@ -199,4 +254,7 @@ def kind_in_text(text: str) -> str:
     >>> kind_in_text("token: " + "ghp_" + 18 * "x0")
     'a GitHub token'
     """
-    return next((shape.kind for shape in SHAPES if shape.is_in(text)), "")
+    views = [text]
+    if ANSI.search(text):
+        views += [ANSI.sub("", text), ANSI.sub(" ", text)]
+    return next((shape.kind for view in views for shape in SHAPES if shape.is_in(view)), "")

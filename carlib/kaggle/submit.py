@@ -7,6 +7,7 @@ from pathlib import Path
 from carlib.errors import DataError, UsageError
 from carlib.kaggle.client import Answer, Asker, KaggleError
 from carlib.kaggle.kernels import check_ref
+from carlib.kaggle.secrets import refuse_secret_text, refuse_secrets
 
 
 def submit(
@@ -36,6 +37,7 @@ def submit(
     Raises:
         UsageError: Both a file and a kernel, or none of them; a kernel without a version.
         DataError: There is no such file.
+        CarlibError: The file or the message has a secret in it.
         KaggleError: Refused, no submissions left today, or Kaggle could not be reached.
     """
     if (file is None) == (not kernel):
@@ -51,6 +53,9 @@ def submit(
         raise UsageError("submit: a message is needed; it names the submission at Kaggle")
     if file is not None and not (file.is_file() and file.stat().st_size):
         raise DataError(f"there is no submission to send at {file}; write one with carlib predict")
+    refuse_secret_text("the message", message)
+    if file is not None:
+        refuse_secrets([file])
     left = asker.read("limits", competition=competition)["left"]
     if left is not None and left < 1:
         raise KaggleError(

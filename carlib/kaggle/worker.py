@@ -34,6 +34,7 @@ _KINDS = {401: CREDENTIALS, 404: MISSING, 408: LOST, 429: BUSY}
 _HERE = (*FULL, *NOT_ALLOWED)
 # The client's words for a transfer that broke off.
 _BROKEN = "does not match expected size"
+_NOT_SHOWN = re.compile(r"Cannot access kernel '([^']*)'")
 # The address of a download or an upload is a key to it, by its query or by a long part of its path.
 _ADDRESS = re.compile(r"""(?:https?://|url: /)[^\s'")>]+""")
 _KEY = re.compile(r"\?.*|(?<=/)[^/?]{40,}")
@@ -202,10 +203,11 @@ def failure(error: BaseException) -> dict[str, Any]:
     import requests
     import urllib3
 
-    message = told(str(error))[:500]
+    message = told(str(error))[:300]
     answer = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and answer is not None:
         after = answer.headers.get("Retry-After", "")
+        message = message or f"HTTP {answer.status_code}"
         return {"kind": _kind(answer), "message": message, "after": after}
     if isinstance(error, SystemExit):
         return {"kind": CREDENTIALS, "message": "no credentials were found", "after": ""}
@@ -213,6 +215,14 @@ def failure(error: BaseException) -> dict[str, Any]:
     lost = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, json.JSONDecodeError)
     here = isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in _HERE
     kind = LOST if _BROKEN in message or (isinstance(error, lost) and not here) else REFUSED
+    if here:
+        message += ": free some space, or choose a place that may be written to; then run again"
+    # The client's guess at the cause is one of several.
+    if found := _NOT_SHOWN.match(message):
+        message = (
+            f"Kaggle does not show kernel {found[1]!r}: it is not there, is somebody else's and "
+            "private, or the credentials are not right"
+        )
     return {"kind": kind, "message": message or type(error).__name__, "after": ""}
 
 

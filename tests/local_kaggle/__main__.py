@@ -49,6 +49,8 @@ def _serve(options: argparse.Namespace) -> None:
     )
     for said in options.dataset:
         ref, _, folder = said.partition("=")
+        if not Path(folder).is_dir():
+            _parser().error(f"--dataset {said}: there is no folder {folder!r}")
         kaggle.add_dataset(ref, folder)
     for said in options.competition:
         slug, _, folder = said.partition("=")
@@ -60,7 +62,7 @@ def _serve(options: argparse.Namespace) -> None:
         print("unset " + " ".join(kaggle.unset))
         for name, value in kaggle.environment.items():
             print(f"export {name}={shlex.quote(value)}")
-        print("# Ctrl-C ends it, and kills the sessions that run.", flush=True)
+        print("# Ctrl-C, or SIGTERM, ends it, and kills the sessions that run.", flush=True)
         try:
             while True:
                 time.sleep(1)

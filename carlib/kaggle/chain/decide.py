@@ -17,6 +17,13 @@ STUCK = "stuck"
 STOPPED = "stopped"
 
 _AT = re.compile(r"(?:^|/)(\d{6,}-p(\d+)e(\d+)s(\d+))(?:/|$)")
+# What the words of a notebook are in a chain's command.
+HINTS = (
+    ("set DATA", " (here: --parameter DATA=NAME)"),
+    ("Add Input", " (here: --dataset OWNER/SLUG or --competition SLUG)"),
+    ("--resume", " (here: --parameter RESUME=never, or auto)"),
+    ("attach the dataset (or wheels)", " (here: --package OWNER/SLUG)"),
+)
 LONGEST = 300  # characters of a log's line
 NEARLY = 0.9  # of its limit: a cancelled session that ran for so long was ended by it
 
@@ -36,6 +43,7 @@ class Ended:
         limit: Seconds after which Kaggle ends it.
         cancelled: The plan's.
         complaint: What Kaggle did not attach.
+        fault: What is wrong with what it left, where its handover does not count for that.
     """
 
     status: str
@@ -48,6 +56,7 @@ class Ended:
     limit: float = 0.0
     cancelled: str = "auto"
     complaint: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,8 @@ def decide(ended: Ended) -> Decision:
     last = reason(ended.log) or " ".join(ended.message.split()) or "its log is empty"
     last = last if len(last) <= LONGEST else last[:LONGEST] + "..."
     if ended.status == "COMPLETE":
+        if ended.handover is None and ended.fault:
+            return Decision(FAILED, f"{ended.fault}{kept}")
         if ended.handover is None:
             return Decision(FAILED, "it left no handover.json: is its notebook carlib's?")
         if ended.handover.done:
@@ -128,7 +139,8 @@ def decide(ended: Ended) -> Decision:
     if ended.status == "ERROR":
         if ended.complaint:
             return Decision(FAILED, f"{ended.complaint} ({last})")
-        return Decision(FAILED, f"{last}{kept}")
+        hint = next((hint for said, hint in HINTS if said in last), "")
+        return Decision(FAILED, f"{last}{hint}{kept}")
     if by_limit and progressed:
         return Decision(GO_ON, f"ended by its limit{kept}")
     if by_limit:

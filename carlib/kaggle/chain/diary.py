@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from carlib.errors import RunError, UsageError, look_up
+from carlib.files import LOCK
 from carlib.kaggle.kernels import check_ref
 from carlib.kaggle.metadata import Accelerator, Dataset, Kernel, accelerator_named
 from carlib.runfolder import read_json, write_json
@@ -78,10 +79,21 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UsageError(f"the {name} must be above 0 seconds; received {value:g}")
+            if value is not None and value > self.longest:
+                raise UsageError(
+                    f"the {name} must be at most {self.longest / 3600:g} h, when Kaggle ends a "
+                    f"session on {self.machine.name or 'a CPU'}; received {value / 3600:g} h"
+                )
         if self.limit and self.timeout and self.limit >= self.timeout:
             raise UsageError(
                 f"the limit ({self.limit:g} s) must lie below the timeout ({self.timeout:g} s), or "
                 "no session ends by itself"
+            )
+        run = PurePosixPath(str(self.parameters.get("RUN", "run")))
+        if run.is_absolute() or ".." in run.parts:
+            raise UsageError(
+                f"RUN must be a folder below Kaggle's working folder, such as 'run'; what lies "
+                f"elsewhere is lost with the session; received {str(run)!r}"
             )
         for id in self.ids:
             self.as_kernel(id, kernels=self.kernels)
@@ -91,6 +103,11 @@ class Plan:
     def machine(self) -> Accelerator:
         """What a session runs on."""
         return accelerator_named(self.accelerator)
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which Kaggle ends any session."""
+        return self.machine.hours * 3600
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -150,7 +167,7 @@ class Turn:
         version: Of the kernel, where Kaggle said.
         complaint: What Kaggle did not attach.
         running: When it was first seen to run, in ISO 8601.
-        seen: When it was last seen to run.
+        watched: Seconds that it was seen to run.
         status: Kaggle's word, once it has ended.
         ended: When that was seen; "" before.
         seconds: How long it ran.
@@ -159,6 +176,7 @@ class Turn:
         line: The verdict for people.
         relaying: Version of the chain's dataset that its checkpoints go into; 0 for none.
         relayed: Whether they are there.
+        unmounted: Kaggle did not attach its output, though it ended COMPLETE.
     """
 
     number: int
@@ -174,7 +192,7 @@ class Turn:
     version: int | None = None
     complaint: str = ""
     running: str = ""
-    seen: str = ""
+    watched: float = 0.0
     status: str = ""
     ended: str = ""
     seconds: float = 0.0
@@ -183,6 +201,7 @@ class Turn:
     line: str = ""
     relaying: int = 0
     relayed: bool = False
+    unmounted: bool = False
 
 
 @dataclass(slots=True)
@@ -219,6 +238,11 @@ def open_diary(out: Path, plan: Plan) -> Diary:
     """
     path = out / DIARY
     if not path.exists():
+        if others := sorted(each.name for each in _entries(out) if each.name != LOCK):
+            raise UsageError(
+                f"{out} holds other things than a chain ({', '.join(others[:3])}); choose another "
+                "--out, a folder of its own"
+            )
         return Diary(path, plan)
     content = read_json(path)
     try:
@@ -228,18 +252,20 @@ def open_diary(out: Path, plan: Plan) -> Diary:
                 "the carlib that wrote it, or choose another --out"
             )
         old = content["plan"]
-        turns = [Turn(**turn) for turn in content["turns"]]
-    except (TypeError, KeyError) as error:
+        turns = [_as_turn(turn) for turn in content["turns"]]
+        before = {name: old[name] for name in FIXED}
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise RunError(
             f"{path} is not the diary of a chain ({error}); choose another --out"
         ) from error
     new = dataclasses.asdict(plan)
-    if not turns:  # nothing has come of it: a first push that was refused, and is mended
-        return Diary(path, plan)
+    # Where nothing has come of it yet, what was wrong with the plan may be mended.
+    if all(turn.ended and not turn.at for turn in turns):
+        return Diary(path, plan, turns)
     changed = [
-        f"{name}: {old.get(name)!r} -> {new[name]!r}"
+        f"{name}: {before[name]!r} -> {new[name]!r}"
         for name in FIXED
-        if old.get(name) != _as_read(new[name])
+        if before[name] != _as_read(new[name])
     ]
     if changed:
         raise UsageError(
@@ -247,6 +273,22 @@ def open_diary(out: Path, plan: Plan) -> Diary:
             "one, or repeat the first command"
         )
     return Diary(path, plan, turns)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
+
+
+def _as_turn(said: Mapping[str, Any]) -> Turn:
+    """A turn out of JSON, each of its fields of its kind."""
+    turn = Turn(**said)
+    plain = Turn(0, "", "", 0)
+    for each in dataclasses.fields(Turn):
+        value, kind = getattr(turn, each.name), type(getattr(plain, each.name))
+        fits = isinstance(value, int | float) if kind is float else type(value) is kind
+        if not fits and not (kind is type(None) and isinstance(value, int | float)):
+            raise ValueError(f"{each.name} is {value!r}"[:200])
+    return turn
 
 
 def _as_read(value: Any) -> Any:

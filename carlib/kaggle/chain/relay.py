@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from carlib.checkpoints import Position
+from carlib.checkpoints.chain import folders_of
 from carlib.errors import RunError
 from carlib.files import whole_folder
 from carlib.kaggle.chain.decide import got_further, position_of
@@ -22,48 +23,52 @@ log = logging.getLogger("carlib")
 
 
 def carrier_of(diary: Diary) -> Turn | None:
-    """Return the session whose checkpoint the next one goes on from; None to begin anew.
-
-    A kernel can be a source only as its newest COMPLETE version; what another session left is
-    reached where it lies in the chain's dataset.
-    """
-    able = [
-        turn
-        for turn in diary.turns
-        if turn.ended
-        and turn.at
-        and got_further(turn.at, turn.carries)
-        and (turn.relayed or (turn.status == "COMPLETE" and diary.plan.relay != "dataset"))
-    ]
+    """Return the session whose checkpoint the next one goes on from; None to begin anew."""
+    able = [turn for turn in _progressed(diary) if turn.relayed or _is_mounted(diary, turn)]
     return able[-1] if able else None
+
+
+def _progressed(diary: Diary) -> list[Turn]:
+    return [turn for turn in diary.turns if turn.ended and got_further(turn.at, turn.carries)]
+
+
+def _is_mounted(diary: Diary, turn: Turn) -> bool:
+    """Whether naming its kernel is enough: Kaggle mounts the newest COMPLETE version's output."""
+    return turn.status == "COMPLETE" and diary.plan.relay != "dataset" and not turn.unmounted
 
 
 def hand_on(
     asker: Asker,
     diary: Diary,
-    turn: Turn,
     *,
     poll: float = 60.0,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Put a session's chain into the plan's dataset, where the next cannot name its kernel.
+    """Put the furthest session's chain into the plan's dataset, where its kernel is no source.
 
-    That is so with relay "dataset", and for a session that did not end COMPLETE: Kaggle mounts no
-    output of such a one, but gives out its files. Only checkpoints that are whole travel.
+    That is so with relay "dataset", for a session that did not end COMPLETE (Kaggle mounts no
+    output of such a one, but gives out its files), and where Kaggle did not attach it. Only
+    checkpoints that are whole travel; where none is, the session before counts.
 
     Args:
         asker: The client.
         diary: The chain's.
-        turn: The session that ended.
         poll: Seconds between two looks at the dataset.
         wait: Sleeps.
 
     Raises:
         KaggleError: Refused, or Kaggle could not be reached: asked again, it goes on.
     """
-    mounted = turn.status == "COMPLETE" and diary.plan.relay != "dataset"
-    if turn.relayed or mounted or not got_further(turn.at, turn.carries):
-        return
+    while able := _progressed(diary):
+        turn = able[-1]
+        if turn.relayed or _is_mounted(diary, turn) or _relay(asker, diary, turn, poll, wait):
+            return
+
+
+def _relay(
+    asker: Asker, diary: Diary, turn: Turn, poll: float, wait: Callable[[float], None]
+) -> bool:
+    """Put a session's chain into the dataset; False where it left nothing whole that is further."""
     out = diary.path.parent
     folder = out / "relay"
     pulled = pull_output(asker, turn.kernel, out / "rescued", turn.version)
@@ -76,7 +81,7 @@ def hand_on(
         )
         turn.at = turn.carries
         diary.save()
-        return
+        return False
     turn.at = best
     _fill(folder, out / "rescued", diary.plan.as_dataset(), pulled.checkpoints)
     if not turn.relaying:
@@ -93,6 +98,7 @@ def hand_on(
     )
     turn.relayed = True
     diary.save()
+    return True
 
 
 def _furthest(name: str) -> Position:
@@ -101,7 +107,8 @@ def _furthest(name: str) -> Position:
 
 def _fill(folder: Path, pulled: Path, dataset: Dataset, checkpoints: tuple[str, ...]) -> None:
     """Make the dataset's folder: the chain under its run's own name, whole checkpoints only."""
-    chains = [path for path in sorted(pulled.rglob("chain")) if path.is_dir()]
+    # A class of photos may be called "chain" too.
+    chains = [path for path in sorted(pulled.rglob("chain")) if folders_of(path)]
     if len(chains) != 1:
         raise RunError(f"{pulled} holds {len(chains)} chains; one run is handed on, not several")
     (chain,) = chains
