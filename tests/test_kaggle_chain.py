@@ -17,6 +17,8 @@ from carlib.errors import RunError, UsageError
 from carlib.kaggle.chain import Ending, Plan, Rehearsal, Turn, drive_chain, open_diary
 from carlib.kaggle.client import Answer, Client, KaggleError
 
+pytestmark = pytest.mark.once
+
 FIRST, SECOND, THIRD = "000001-p0e1s0", "000002-p0e2s0", "000003-p0e3s0"
 GPU = {"accelerator": "T4"}
 

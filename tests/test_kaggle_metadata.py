@@ -33,6 +33,8 @@ from carlib.kaggle.metadata import (
     slug_of,
 )
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 FILES = {"kaggle": KERNEL_FILE, "kaggle/dataset": DATASET_FILE}
 

@@ -29,6 +29,8 @@ from carlib.kaggle import secrets
 from carlib.kaggle.secrets import find_secrets, refuse_secret_text, refuse_secrets
 from carlib.kaggle.shapes import NAMES, SHAPES, kind_by_name, kind_in_text
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 DRAWN = random.Random(5)
 

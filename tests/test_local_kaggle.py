@@ -16,6 +16,8 @@ import pytest
 from local_kaggle import Fault, LocalKaggle, make_image, real, refused, state
 from local_kaggle.client import Client
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 REF = "alice/photos-train"
 OTHER = "alice/photos-next"
