@@ -16,7 +16,6 @@ from carlib.handover import HANDOVER
 from carlib.kaggle.client import Answer, KaggleError
 from carlib.kaggle.metadata import KERNEL_FILE, read_dataset, read_kernel
 
-DAY = 24 * 3600.0
 _TAG = re.compile(r"PUSH = '([0-9a-f]+)'")
 
 
