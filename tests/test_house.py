@@ -23,12 +23,15 @@ PACKAGE = ROOT / "carlib"
 # Imports only go down; rooms of a floor do not import each other.
 FLOORS = (
     {"errors", "progress"},
-    {"files", "archives", "spec", "session"},
+    {"files", "archives", "spec", "session", "devices"},
     {"catalog", "images", "augment", "sample", "recipes", "submission", "runfolder"},
     {"attached", "audit", "loader", "metrics", "models", "schedules", "checkpoints", "watch"},
     {"batches", "freeze", "handover", "lineage", "predict"},
     {"features", "kaggle"},
+    {"steps"},
+    {"memory"},
     {"train"},
+    {"plan"},
     {"report", "demo"},
     {"cli"},
     {"__init__", "__main__"},

@@ -13,14 +13,15 @@ from carlib.batches import pair, pairs
 from carlib.checkpoints import Stateful
 from carlib.checkpoints.state import metrics_state, model_state, optimizer_state
 from carlib.errors import RunError
-from carlib.features import FeatureCache, body_of, head_of
+from carlib.features import FeatureCache, body_of
 from carlib.freeze import Freezer
 from carlib.loader import Batch, Loader, View, Workers
 from carlib.metrics import measure
 from carlib.models.build import resized
 from carlib.predict import Forward, make_forward, probabilities
 from carlib.runfolder import Row, RunFolder
-from carlib.schedules import Patience, make_optimizer, make_schedule
+from carlib.schedules import Patience, make_schedule
+from carlib.steps import compile_trainer, loss_of, trainer_of
 from carlib.train.outcome import Material
 
 VALIDATION_BATCH = 64
@@ -72,7 +73,7 @@ class Stage:
                     self.caches.append(FeatureCache(folder.features, *part))
         self.schedule = make_schedule(self.phase, self.loader.steps)
         self.patience = Patience()
-        self.trainer = head_of(model) if self.phase.views else resized(model, view.size)
+        self.trainer = trainer_of(model, recipe, self.phase)
         if self.phase.views:
             self._head = make_forward(self.trainer, self.trainer.input.dtype)
         self._compile()
@@ -85,18 +86,8 @@ class Stage:
             self.fixed = {k: v for k, v in whole.get().items() if k not in moving}
 
     def _compile(self) -> None:
-        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
-        self.trainer.compile(
-            make_optimizer(self.phase, self.schedule), loss=self._loss(), metrics=[accuracy]
-        )
+        self.metrics = compile_trainer(self.trainer, self.recipe, self.phase, self.schedule)
         self.optimizer = self.trainer.optimizer  # mixed precision has wrapped it
-        # Built before the first step: otherwise the step is traced twice.
-        self.optimizer.build(self.trainer.trainable_variables)
-        self.trainer.make_train_function()
-        self.metrics = [self.trainer.metrics[0], accuracy]
-
-    def _loss(self) -> keras.losses.Loss:
-        return keras.losses.CategoricalCrossentropy(label_smoothing=self.recipe.label_smoothing)
 
     def prepare(self, epoch: int, first: int, check: Callable[[], None]) -> None:
         """Have the features that an epoch needs.
@@ -145,7 +136,7 @@ class Stage:
             found = probabilities(forward, validator, "validating", check)
         labels = np.array(validator.catalog.labels)
         truth = np.eye(self.classes, dtype=np.float32)[labels]
-        values = {"loss": float(self._loss()(truth, found))}
+        values = {"loss": float(loss_of(self.recipe)(truth, found))}
         values.update(measure(truth, found, self.recipe.monitor))
         return {f"val_{name}": value for name, value in values.items()}
 
