@@ -5,8 +5,10 @@
 # make test-newest  the tests on the newest releases, in .venv-newest
 
 DEMO ?= carlib-demo
-# Workers of pytest: a core each.
+# Workers of pytest: a core each. A worker keeps to its files, whose fixtures are costly, until
+# it takes some of another's.
 JOBS ?= auto
+SHARED = -n $(JOBS) --dist worksteal
 PYTHON = $(shell .ci/find-python)
 # The system's own, so that two versions of Python are tested where there are two.
 NEWEST_PYTHON = $(shell .ci/find-python python3)
@@ -47,10 +49,10 @@ types: setup
 	.venv/bin/mypy
 
 tests: setup
-	.venv/bin/python -m pytest -n $(JOBS)
+	.venv/bin/python -m pytest $(SHARED)
 
 test-newest: .venv-newest/ready
-	.venv-newest/bin/python -m pytest -n $(JOBS) -m "not once"
+	.venv-newest/bin/python -m pytest $(SHARED) -m "not once"
 
 # OPTIONS: --dataset alice/photos=DIR, --session-limit 20m, --quota 2h, ...
 local-kaggle: setup

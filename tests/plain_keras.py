@@ -1,9 +1,10 @@
-"""A saved model in a process that has neither carlib nor efficientnet."""
+"""Saved models in a process that has neither carlib nor efficientnet."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,14 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import keras, numpy
 
-model = keras.models.load_model(sys.argv[1])
-numpy.save("found.npy", model(numpy.load("photos.npy"), training=False))
+photos = numpy.load("photos.npy")
+models = [keras.models.load_model(path) for path in sys.argv[1:]]
+numpy.save("found.npy", [model(photos, training=False) for model in models])
 """
 
 
-def predict_elsewhere(model: Path, photos: np.ndarray, folder: Path) -> np.ndarray:
-    """Return the probabilities that plain Keras gets from the file ``model``."""
+def predict_elsewhere(models: Sequence[Path], photos: np.ndarray, folder: Path) -> np.ndarray:
+    """Return the probabilities that plain Keras gets from each of the files ``models``."""
     np.save(folder / "photos.npy", photos)
-    subprocess.run([sys.executable, "-c", SCRIPT, str(model)], check=True, cwd=folder)
+    subprocess.run([sys.executable, "-c", SCRIPT, *map(str, models)], check=True, cwd=folder)
     return np.load(folder / "found.npy")

@@ -216,6 +216,7 @@ def short() -> Recipe:
     return with_settings(alone, ["phases.all.schedule=constant", "phases.all.epochs=1"])
 
 
+@pytest.mark.once
 def test_a_finished_run_gets_one_more_phase(tmp_path: Path, catalog: Catalog) -> None:
     """It ends as the run that had it from the start, bit for bit."""
     extra = Phase("more", 1, 1e-3, trains=0.5, batch_size=16, ema=0.5)
@@ -230,6 +231,7 @@ def test_a_finished_run_gets_one_more_phase(tmp_path: Path, catalog: Catalog) ->
     said(out, longer, "000002-p1e0s0 with phases: 'more' is new")
 
 
+@pytest.mark.once
 def test_the_phase_under_way_gets_more_epochs(tmp_path: Path, catalog: Catalog) -> None:
     """On a constant learning rate nothing else changes by it."""
     longer = with_settings(short(), ["phases.all.epochs=2"])

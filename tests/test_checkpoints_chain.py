@@ -358,6 +358,7 @@ CUTS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize(("name", "calls"), CUTS.items())
 def test_a_save_and_its_retention_cut_anywhere(

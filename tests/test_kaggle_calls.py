@@ -29,6 +29,8 @@ from carlib.kaggle.metadata import Dataset, Kernel
 from carlib.kaggle.pull import LOG, Pulled, pull_output
 from carlib.kaggle.submit import submit
 
+pytestmark = pytest.mark.once
+
 TOKEN = "gh" + "p_" + 18 * "a7"  # in halves, so that this file holds none
 COUNT = itertools.count(1)
 LOST = ("500", "reset", "error-page")

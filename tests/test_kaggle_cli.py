@@ -20,6 +20,8 @@ from carlib.kaggle import client as room
 from carlib.kaggle import package
 from carlib.kaggle.metadata import Kernel
 
+pytestmark = pytest.mark.once
+
 COUNT = itertools.count(1)
 WHEEL = f"carlib-{carlib.__version__}-py3-none-any.whl"
 Run = Callable[..., tuple[int, str, str]]

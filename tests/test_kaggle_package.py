@@ -22,6 +22,8 @@ from carlib.kaggle.metadata import DATASET_FILE, Dataset, check_dataset, read_da
 from carlib.kaggle.package import Package, build_package, read_package
 from carlib.kaggle.wheels import LACKING, LITE, copy_tree, make_wheels, origin, origin_of
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 ID = "alice/carlib-package"
 OWN = f"carlib-{carlib.__version__}-py3-none-any.whl"
@@ -599,15 +601,15 @@ def image(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    ("wanted", "trains"),
     [
-        lambda folder: ["--find-links", str(folder), "carlib[lite]", "efficientnet"],
-        lambda folder: ["--no-deps", *map(str, folder.glob("*.whl"))],
+        (lambda folder: ["--find-links", str(folder), "carlib[lite]", "efficientnet"], True),
+        (lambda folder: ["--no-deps", *map(str, folder.glob("*.whl"))], False),
     ],
     ids=["resolved", "all of it"],
 )
 def test_it_installs_and_trains_on_the_image_without_a_network(
-    built, image, photos, tmp_path, wanted
+    built, image, photos, tmp_path, wanted, trains
 ):
     python = make_python(tmp_path / "python", image)
     environment = {
@@ -642,6 +644,7 @@ def test_it_installs_and_trains_on_the_image_without_a_network(
     module, weights = where.split()
     assert Path(module).is_relative_to(tmp_path / "python")
     assert Path(weights).is_relative_to(tmp_path / "python")
-    train = ["-m", "carlib", "train", "--data", str(photos), "--recipe", "tiny-check"]
-    run(*train, "--out", "run", "--stop-after", "1", code=75)
-    assert (tmp_path / "run/chain/LAST").is_file()
+    if trains:
+        train = ["-m", "carlib", "train", "--data", str(photos), "--recipe", "tiny-check"]
+        run(*train, "--out", "run", "--stop-after", "1", code=75)
+        assert (tmp_path / "run/chain/LAST").is_file()

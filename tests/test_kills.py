@@ -51,6 +51,7 @@ def newest(chain: Path) -> str:
     return max((path.name for path in chain.glob("0*[0-9]")), default="")
 
 
+@pytest.mark.once
 def test_a_run_killed_at_random_moments_ends_as_if_never_killed(tmp_path, photos, whole) -> None:
     """No hand is needed: the same call again and again, until it is through."""
     run, ended = whole

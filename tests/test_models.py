@@ -99,11 +99,13 @@ def test_without_drop_connect_nothing_drops():
     assert not [layer for layer in model.layers if layer.name.endswith("_drop")]
 
 
-@pytest.mark.parametrize("name", SMALLEST)
-def test_a_saved_model_opens_in_a_process_without_carlib(photos, tmp_path, name):
-    built(name).save(tmp_path / "model.keras")
-    found = predict_elsewhere(tmp_path / "model.keras", photos, tmp_path)
-    np.testing.assert_array_equal(found, built(name)(photos, training=False))
+def test_saved_models_open_in_a_process_without_carlib(photos, tmp_path):
+    paths = [tmp_path / f"{name}.keras" for name in SMALLEST]
+    for name, path in zip(SMALLEST, paths, strict=True):
+        built(name).save(path)
+    found = predict_elsewhere(paths, photos, tmp_path)
+    for name, rows in zip(SMALLEST, found, strict=True):
+        np.testing.assert_array_equal(rows, built(name)(photos, training=False), err_msg=name)
 
 
 def one_step(model, size):

@@ -411,6 +411,7 @@ VALUES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("every", "budget"),
     [(None, None), *((Every(steps=1), budget) for budget in (None, 1, 28_000, 42_000, 60_000))],

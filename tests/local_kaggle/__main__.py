@@ -57,6 +57,8 @@ def _serve(options: argparse.Namespace) -> None:
         kaggle.add_competition(slug, folder)
     kaggle.tell = _say
     signal.signal(signal.SIGTERM, _interrupt)
+    # A shell starts what it puts in the background with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, _interrupt)
     with kaggle:
         print("# Paste into a shell of its own; then `kaggle` in it means this one.")
         print("unset " + " ".join(kaggle.unset))
