@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 from carlib.devices import Device
 
@@ -103,3 +105,32 @@ class Forecast:
     phases: tuple[Need, ...]
     others: tuple[Need, ...]
     largest: dict[str, int | None] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Phases, then the other work."""
+        return (*self.phases, *self.others)
+
+    @property
+    def most(self) -> Need:
+        """The phase that needs the most."""
+        return max(self.phases, key=lambda need: need.safe)
+
+    def fits(self, need: Need) -> bool | None:
+        """Return whether what is safe for a need fits into the device, None without one."""
+        return None if self.device is None else need.safe <= self.device.usable
+
+    def figures(self) -> dict[str, Any]:
+        """Return all of it as numbers, lists and texts, for JSON; bytes as whole numbers."""
+
+        def said(need: Need) -> dict[str, Any]:
+            more = {"fits": self.fits(need), "largest_batch": self.largest.get(need.name)}
+            return {**dataclasses.asdict(need), **more}
+
+        return {
+            "recipe": self.recipe,
+            "device": None if self.device is None else dataclasses.asdict(self.device),
+            "regime": dataclasses.asdict(self.regime),
+            "phases": {need.name: said(need) for need in self.phases},
+            "others": {need.name: said(need) for need in self.others},
+        }

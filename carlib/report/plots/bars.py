@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from carlib.report.plots.style import (
+from carlib.report.text import clock, percent
+from carlib.style import (
     FONT,
     LIGHT,
     WIDTH,
@@ -23,7 +24,6 @@ from carlib.report.plots.style import (
     short,
     typeface,
 )
-from carlib.report.text import clock, percent
 
 UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 SHARES = ("layers", "parameters", "compute")

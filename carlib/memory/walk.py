@@ -1,0 +1,167 @@
+"""A model's training step, or its forward pass, as a tape: layer by layer there and back."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from carlib.memory.tape import Tape
+
+FLOAT = 4  # bytes
+
+
+class Walk:
+    """What the rules of layers write with.
+
+    Args:
+        batch: Photos a step.
+        training: Whether a backward pass follows.
+        rules: By class name of a layer or operation.
+
+    Attributes:
+        unknown: Names of layers without a rule.
+    """
+
+    def __init__(self, batch: int, *, training: bool, rules: dict[str, Callable[..., Any]]):
+        self.tape, self.batch, self.training, self.rules = Tape(), batch, training, rules
+        # By id of a variable: what it was before the optimizer decayed it.
+        self.decayed: dict[int, int] = {}
+        self.unknown: list[str] = []
+        self.values: dict[int, int] = {}  # of a Keras tensor, by id: the tape's
+        self.needs: set[int] = set()  # the tape's tensors whose gradient is wanted
+        self.gradients: dict[int, int] = {}
+        self.twins: dict[tuple[str, int], int] = {}  # outputs of functions of tensors
+        self.backwards: list[Callable[[], None]] = []
+        # Called as soon as a gradient is made: its variable, itself, what others still read then.
+        self.updated: Callable[[Any, int, list[int]], None] = lambda *_: None
+
+    # What rules ask for.
+
+    def nbytes(self, tensor: Any, dtype: str | None = None) -> int:
+        """Bytes of a Keras tensor at this batch."""
+        places = math.prod(self.batch if side is None else side for side in tensor.shape)
+        return int(places) * size_of(dtype or tensor.dtype)
+
+    def wants(self, tensor: int) -> bool:
+        """Whether a tensor's gradient is wanted."""
+        return self.training and tensor in self.needs
+
+    def give(self, tensor: int, gradient: int, layer: str) -> None:
+        """Hand a gradient to the tensor it is of; several are added up."""
+        if not self.wants(tensor):
+            return
+        if tensor in self.gradients:
+            both = [self.gradients[tensor], gradient]
+            size = self.tape.tensors[gradient].nbytes
+            gradient = self.tape.run(layer, "sum of gradients", both, size, reuse=both)
+        self.gradients[tensor] = gradient
+
+    def weight(
+        self, layer: Any, variable: Any, inputs: list[int], *, scratch: int = 0, half: bool = False
+    ) -> None:
+        """Write down the gradient of one of a layer's weights, where it trains.
+
+        Args:
+            layer: Whose.
+            variable: The weight.
+            inputs: Tensors that the gradient is made of, and such as its twin reads meanwhile.
+            scratch: Bytes meanwhile. Defaults to 0.
+            half: It is made in half precision, and cast. Defaults to False.
+        """
+        if not variable.trainable:
+            return
+        places, what = math.prod(variable.shape), f"gradient of {variable.name}"
+        options: dict[str, Any] = {"scratch": scratch, "term": "gradients"}
+        if half:
+            made = self.tape.run(layer.name, what, inputs, places * 2, **options)
+            made = self.tape.run(layer.name, what, [made], places * FLOAT, term="gradients")
+        else:
+            made = self.tape.run(layer.name, what, inputs, places * FLOAT, **options)
+        self.updated(variable, made, inputs[2:])
+
+    # The walk itself.
+
+    def model(self, model: Any, photos: Any, entry: int) -> int:
+        """Walk a functional model forward; return its output."""
+        self.values[id(photos)] = entry
+        for node in nodes_of(model):
+            operation = node.operation
+            inputs = [self.values[id(tensor)] for tensor in node.input_tensors]
+            part = getattr(operation, "_functional", operation)  # a Sequential's
+            if hasattr(part, "_nodes_by_depth"):  # a model in the model
+                inner = self.model(part, part.inputs[0], inputs[0])
+                self.values[id(node.output_tensors[0])] = inner
+                continue
+            output = self._layer(operation, node, inputs)
+            for tensor in node.output_tensors:
+                self.values[id(tensor)] = output
+        return self.values[id(model.outputs[0])]
+
+    def _layer(self, layer: Any, node: Any, inputs: list[int]) -> int:
+        trains = getattr(layer, "trainable", False) and any(
+            weight.trainable for weight in layer.weights
+        )
+        rule = self._rule(layer)
+        output: int
+        output, backward = rule(self, layer, node, inputs)
+        if self.training and (trains or any(self.wants(tensor) for tensor in inputs)):
+            self.needs.add(output)
+            if backward is not None and output not in inputs:
+                self.backwards.append(lambda: self._back(output, backward))
+        return output
+
+    def _back(self, output: int, backward: Callable[[int], None]) -> None:
+        if output in self.gradients:
+            backward(self.gradients.pop(output))
+
+    def _rule(self, layer: Any) -> Callable[..., Any]:
+        for kind in type(layer).__mro__:
+            if kind.__name__ in self.rules:
+                return self.rules[kind.__name__]
+            if kind.__module__.startswith("keras.") and kind.__name__ in ("Layer", "Operation"):
+                break
+        self.unknown.append(layer.name)
+        return self.rules["?"]
+
+    def back(self, output: int, gradient: int) -> None:
+        """Walk backward from the output's gradient."""
+        self.tape.backward = True
+        self.gradients[output] = gradient
+        for backward in reversed(self.backwards):
+            backward()
+
+
+def nodes_of(model: Any) -> list[Any]:
+    """Return a functional model's nodes in the order in which Keras runs them."""
+    by_depth = model._nodes_by_depth
+    return [
+        node
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+        if not isinstance(node.operation, keras.layers.InputLayer)
+    ]
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Walk without collections of garbage: one looks at all of TensorFlow's objects."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@functools.cache
+def size_of(dtype: str) -> int:
+    """Bytes of one element."""
+    return 2 if dtype == "bfloat16" else int(np.dtype(dtype).itemsize)
