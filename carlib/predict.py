@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from carlib.catalog import Catalog
 from carlib.errors import CarlibError, RunError, UsageError
 from carlib.files import sha256
 from carlib.loader import Loader, View, Workers
-from carlib.progress import progress
+from carlib.progress import progress, say
 from carlib.runfolder import RunFolder, read_json
 from carlib.submission import Predictions
 
@@ -30,11 +31,15 @@ def make_forward(model: keras.Model, dtype: str = "uint8") -> Forward:
     """Return the model's prediction as a traced function of its input, (B, S, S, 3) for photos.
 
     Traced once, at its first call: the batch size stays open, so a smaller last batch costs no
-    second trace.
+    second trace. A batch that does not fit into memory is split in two, and its halves again;
+    the size that fits is remembered.
 
     Args:
         model: With one input.
         dtype: Of what it is given. Defaults to "uint8", a loader's photos.
+
+    Returns:
+        It raises RunError where not even one photo fits.
     """
     shape = (None, *model.input_shape[1:])
     signature = [tf.TensorSpec(shape, dtype)]
@@ -46,7 +51,38 @@ def make_forward(model: keras.Model, dtype: str = "uint8") -> Forward:
     def forward() -> Any:
         return traced.get_concrete_function()
 
-    return lambda photos: forward()(tf.constant(photos))
+    most: int | None = None
+
+    def parts(photos: np.ndarray) -> Any:
+        nonlocal most
+        while True:
+            size = min(most or len(photos), len(photos))
+            try:
+                found = [
+                    forward()(tf.constant(photos[first : first + size]))
+                    for first in range(0, len(photos), size)
+                ]
+                return found[0] if len(found) == 1 else np.concatenate(found)
+            except tf.errors.ResourceExhaustedError as error:
+                if size == 1:
+                    raise RunError(
+                        f"out of memory with one photo a forward pass ({wanted(error)}): lower "
+                        "model.size, or let nothing else use the device"
+                    ) from error
+                most = size // 2
+            say(f"out of memory with {size} photos a forward pass; on with {most}")
+
+    return parts
+
+
+def wanted(error: BaseException) -> str:
+    """Return what an out-of-memory error says was asked for, in one line.
+
+    >>> wanted(MemoryError("Graph: OOM when allocating tensor on /job:x [y]"))
+    'OOM when allocating tensor'
+    """
+    found = re.search(r"(?:OOM when|Out of memory).*?(?= on /job:|\n|$)", str(error))
+    return " ".join((found[0] if found else str(error)).split())[:200]
 
 
 def probabilities(

@@ -7,12 +7,13 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from carlib.catalog import Catalog, read_catalog, read_test
 from carlib.errors import RunError, UsageError
 from carlib.images import fit, read_photo
 from carlib.loader import Loader, View
-from carlib.predict import make_forward, open_model, predict_photos, probabilities
+from carlib.predict import make_forward, open_model, predict_photos, probabilities, wanted
 from carlib.spec import with_settings
 from carlib.submission import Predictions, write_submission
 from carlib.train import train_model
@@ -115,3 +116,77 @@ def test_a_missing_card_is_named(run, tmp_path):
     (tmp_path / "best/model.json").unlink()
     with pytest.raises(RunError, match=r"model\.json is not there"):
         open_model(tmp_path)
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Let passes of more than so many photos run out of memory; return the sizes tried."""
+    tried = []
+
+    def limit(most):
+        real = tf.constant
+
+        def constant(photos):
+            tried.append(len(photos))
+            if len(photos) > most:
+                said = "{{function_node x}} OOM when allocating tensor with shape[9] on /job:a"
+                raise tf.errors.ResourceExhaustedError(None, None, said)
+            return real(photos)
+
+        monkeypatch.setattr(tf, "constant", constant)
+        return tried
+
+    return limit
+
+
+def small_model(dtype="float32"):
+    photos = keras.Input((4, 4, 3), dtype="uint8")
+    pooled = keras.layers.GlobalAveragePooling2D(dtype=dtype)(keras.ops.cast(photos, dtype))
+    return keras.Model(photos, pooled)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_batch_that_does_not_fit_is_split_and_the_size_remembered(full, capsys, dtype):
+    model = small_model(dtype)
+    photos = np.random.default_rng(1).integers(0, 255, (11, 4, 4, 3), np.uint8)
+    wanted = np.asarray(make_forward(model)(photos))
+    tried = full(3)
+    forward = make_forward(model)
+    found = np.asarray(forward(photos))
+    assert tried == [11, 5, 2, 2, 2, 2, 2, 1]
+    assert found.dtype == wanted.dtype == dtype
+    np.testing.assert_array_equal(found, wanted)
+    tried.clear()
+    np.testing.assert_array_equal(np.asarray(forward(photos[:4])), wanted[:4])
+    np.testing.assert_array_equal(np.asarray(forward(photos[:1])), wanted[:1])
+    assert tried == [2, 2, 1]
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == [
+        "out of memory with 11 photos a forward pass; on with 5",
+        "out of memory with 5 photos a forward pass; on with 2",
+    ]
+
+
+def test_one_photo_that_does_not_fit_is_an_error(full):
+    full(0)
+    said = r"one photo a forward pass \(OOM when allocating tensor with shape\[9\]\): lower model"
+    with pytest.raises(RunError, match=said):
+        make_forward(small_model())(np.zeros((2, 4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("OOM when allocating tensor with shape[1] on /job:a", "OOM when allocating tensor with"),
+        (
+            "Graph execution error:\n\nOut of memory while trying\n\t[[x]]",
+            "Out of memory while try",
+        ),
+        ("something\nelse", "something else"),
+        ("x" * 300, "x" * 200),
+    ],
+)
+def test_what_an_error_of_memory_wanted(text, said):
+    assert wanted(MemoryError(text)).startswith(said)
+    assert "\n" not in wanted(MemoryError(text))
+    assert "/job" not in wanted(MemoryError(text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import tomllib
 
 import pytest
@@ -280,6 +281,30 @@ def test_numbers_out_of_bounds(kind, name, value):
     ) as caught:
         dataclasses.replace(owner_of(kind), **{name: value})
     assert "\n" not in str(caught.value)
+
+
+def test_a_batch_size_that_training_finds_stays_as_it_is_written():
+    told = with_settings(RECIPE, ["phases.*.batch_size=auto"])
+    assert [phase.batch_size for phase in told.phases] == ["auto", "auto"]
+    assert told == from_json(to_json(told)) == from_toml(to_toml(told))
+    numbers = {with_settings(RECIPE, [f"phases.*.batch_size={n}"]).digest() for n in (16, 32, 64)}
+    assert told.digest() not in numbers
+    assert said_of(with_settings(RECIPE, ["phases.*.batch_size=8"]), told) == [
+        "phases.head.batch_size: 8 -> auto",
+        "phases.top.batch_size: 8 -> auto",
+    ]
+
+
+@pytest.mark.parametrize("value", ["atuo", "Auto", "32", "", None, ["auto"], b"auto"])
+def test_another_word_for_a_batch_size_is_refused(value):
+    said = r"batch_size must be a whole number from 1 to 65536, or 'auto'; received "
+    with pytest.raises(UsageError, match=said + re.escape(repr(value))):
+        Phase("p", 1, 1, batch_size=value)
+
+
+def test_no_other_number_may_be_auto():
+    with pytest.raises(UsageError, match=r"epochs must be a whole number .* to 100000; received"):
+        Phase("p", "auto", 1)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 0.5, 1, 1.0, "head", "all"])

@@ -60,6 +60,8 @@ class Loader:
             once), and mixed where the view says so: each photo with the next in the epoch's
             order, the last with the first. Otherwise catalog order, never mixed, and the last
             batch may be smaller. Defaults to False.
+        together: Training steps that stand for one larger batch: an epoch has as many photos as
+            in such batches, none of them begun in vain. Defaults to 1.
         workers: Who makes the batches.
         read: As in Items.
 
@@ -79,6 +81,7 @@ class Loader:
         batch_size: int,
         seed: int = 0,
         training: bool = False,
+        together: int = 1,
         workers: Workers | None = None,
         read: Callable[[str], np.ndarray] = read_photo,
     ):
@@ -91,7 +94,7 @@ class Loader:
         # A set smaller than a batch is one batch: an epoch without a step would train nothing.
         self.batch_size = min(batch_size, len(catalog))
         self.seed = seed
-        self.training = training
+        self.training, self.together = training, together
         self.mixes = training and self.items.augmentation.mixes
         self.workers = workers or Workers()
         self.waited = 0.0  # seconds that the consumer of epoch() stood still
@@ -103,7 +106,9 @@ class Loader:
     def steps(self) -> int:
         """Batches an epoch."""
         whole, rest = divmod(len(self.catalog), self.batch_size)
-        return whole if self.training or not rest else whole + 1
+        if self.training:
+            return whole - whole % self.together
+        return whole + 1 if rest else whole
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the catalog positions in the order of an epoch."""

@@ -6,6 +6,8 @@ same digest, photos and versions are the same run.
 """
 
 from carlib.spec.parts import (
+    AUTO,
+    AUTO_MOST,
     BATCHNORMS,
     CLASS_WEIGHTS,
     DETERMINISMS,
@@ -21,6 +23,8 @@ from carlib.spec.settings import Difference, differences, with_settings
 from carlib.spec.text import from_dict, from_json, from_toml, to_dict, to_json, to_toml
 
 __all__ = [
+    "AUTO",
+    "AUTO_MOST",
     "BATCHNORMS",
     "CLASS_WEIGHTS",
     "DETERMINISMS",

@@ -18,16 +18,26 @@ SHARES = ("blocks", "layers", "parameters", "compute")
 LOSSES = ("crossentropy",)
 CLASS_WEIGHTS = ("none", "balanced")
 DETERMINISMS = ("exact", "fast")
+# A batch size that training finds, and the most that it takes: above, fine-tuning wants another lr.
+AUTO, AUTO_MOST = "auto", 64
 
 
-def _number(owner: object, name: str, low: float, high: float = math.inf, *, whole: bool) -> None:
-    """Check a numeric field; a whole number given for a float field becomes a float."""
+def _number(
+    owner: object, name: str, low: float, high: float = math.inf, *, whole: bool, word: str = ""
+) -> None:
+    """Check a numeric field; a whole number given for a float field becomes a float.
+
+    ``word`` is a text that may stand for the number.
+    """
     value = getattr(owner, name)
+    if word and isinstance(value, str) and value == word:
+        return
     kinds = int if whole else (int, float)
     good = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
     if not good or not math.isfinite(value):
         kind = "a whole number" if whole else "a number"
         bounds = f"from {low:g}" + ("" if high == math.inf else f" to {high:g}")
+        bounds += f", or {word!r}" if word else ""
         raise UsageError(f"{_kind(owner)}: {name} must be {kind} {bounds}; received {value!r}")
     if not whole:
         object.__setattr__(owner, name, float(value) + 0.0)  # no -0.0
@@ -123,7 +133,10 @@ class Phase:
             frozen BatchNorm may diverge without. Defaults to 0.
         weight_decay: Decoupled weight decay a step of "adamw" and "sgd", as Keras defines it;
             biases and norms are spared. Defaults to 0.
-        batch_size: Photos a step. Defaults to 32.
+        batch_size: Photos a step. Where so many do not fit into memory, training takes fewer and
+            accumulates more. "auto" is the largest power of two up to 64 that fits when the run
+            begins (above, fine-tuning wants another lr), 32 where the memory is not known; the
+            run keeps what it began with, on another machine too. Defaults to 32.
         accumulate: Steps whose gradients are averaged into one update: a batch of so many times
             the photos at the memory of one; BatchNorm, where trained, still sees single batches.
             Steps left over at the phase's end update nothing. Defaults to 1.
@@ -169,7 +182,7 @@ class Phase:
     momentum: float = 0.9
     clip: float = 0.0
     weight_decay: float = 0.0
-    batch_size: int = 32
+    batch_size: int | str = 32
     accumulate: int = 1
     size: int = 0
     augment: str = "none"
@@ -199,7 +212,7 @@ class Phase:
         _number(self, "momentum", 0, 0.9999, whole=False)
         _number(self, "clip", 0, 1e6, whole=False)
         _number(self, "weight_decay", 0, 10, whole=False)
-        _number(self, "batch_size", 1, 65_536, whole=True)
+        _number(self, "batch_size", 1, 65_536, whole=True, word=AUTO)
         _number(self, "accumulate", 1, 10_000, whole=True)
         if self.size != 0:
             _number(self, "size", 16, 2048, whole=True)

@@ -24,6 +24,7 @@ from carlib.train.clock import Clock
 from carlib.train.ledger import Ledger, versions
 from carlib.train.outcome import Material, export_best
 from carlib.train.saver import Job, Saver
+from carlib.train.undo import Undo
 
 SEED = "/seed_generator_state"
 
@@ -45,6 +46,8 @@ class Keeper:
         parts: Returns all that belongs to the state at a position.
         parent: Checkpoint that the session goes on from.
         origin: Folder of its chain, where it was taken from another run.
+        undo: What that checkpoint holds; later, what the newest save does. Defaults to
+            None: there is none before the first.
     """
 
     def __init__(
@@ -58,11 +61,12 @@ class Keeper:
         parts: Callable[[Position], Iterable[Stateful]],
         parent: Checkpoint | None,
         origin: str,
+        undo: Undo | None = None,
     ):
         self.material, self.model, self.freezer = material, model, freezer
         self.ledger, self.clock, self.saver, self.parts = ledger, clock, saver, parts
         self.folder = ledger.folder
-        self.newest, self.origin = parent.name if parent else "", origin
+        self.newest, self.origin, self.undo = parent.name if parent else "", origin, undo
         self.number = next_number(self.folder.chain, parent)
         self.held: Snapshot | None = None
         self.needs = needs_of(self.folder.chain)
@@ -99,6 +103,16 @@ class Keeper:
         jobs.append(self._job(snapshot))
         self.ledger.named(self.newest)
         self.best_before = best["checkpoint"] if best else ""
+        session = self.ledger.session
+        # At no cost: the snapshot is a copy already, and whoever trains on does not touch it.
+        self.undo = Undo(
+            position,
+            snapshot.arrays,
+            snapshot.state["parts"],
+            self.newest,
+            session["steps"],
+            session["photos"],
+        )
         self.saver.start(jobs, self.clock.steps)
         if wait:
             self.saver.wait()
@@ -114,6 +128,15 @@ class Keeper:
             began = self.clock.now()
             self.held = self._snapshot(position, "best")
             self.saver.blocked += self.clock.now() - began
+
+    def went_back(self, undo: Undo) -> None:
+        """Forget the epochs since a state that the run went back to.
+
+        Args:
+            undo: The state, which the model and the ledger have again.
+        """
+        self.undo, self.held = undo, None
+        self.behind = self.ledger.best is not None and not self._is_exported(self.ledger.best)
 
     def reserve(self) -> float:
         """Seconds that a save and an export would take now."""

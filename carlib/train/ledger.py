@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.metadata
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from carlib.runfolder import (
     write_table,
 )
 from carlib.schedules import is_better
+from carlib.train.fitted import Fitted
 
 log = logging.getLogger("carlib")
 
@@ -55,6 +57,7 @@ class Ledger:
         ended: Why each finished phase ended.
         costs: Seconds that saves and exports took at most: what the next session expects of its
             own, before it has made one.
+        fitted: Photos a step of each phase.
     """
 
     folder: RunFolder
@@ -69,6 +72,7 @@ class Ledger:
     features: dict[str, float] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
+    fitted: dict[str, Fitted] = field(default_factory=dict)
     name: ClassVar[str] = "ledger"
 
     @property
@@ -88,6 +92,7 @@ class Ledger:
             "features": self.features,
             "ended": self.ended,
             "costs": self.costs,
+            "fitted": {name: dataclasses.asdict(fitted) for name, fitted in self.fitted.items()},
         }
 
     def set(self, state: Mapping[str, Any], /) -> None:
@@ -96,6 +101,9 @@ class Ledger:
         self.sessions = self._known_here(state["sessions"]) or state["sessions"]
         self.starts, self.features = state["starts"], state["features"]
         self.ended, self.best, self.costs = state["ended"], state["best"], state["costs"]
+        # Missing where an earlier version wrote it.
+        fitted = state.get("fitted", {})
+        self.fitted = {name: Fitted(**said) for name, said in fitted.items()}
 
     def _known_here(self, kept: list[Row]) -> list[Row]:
         """The folder's table, where it goes on from a checkpoint's rows: it knows of sessions that
@@ -125,6 +133,12 @@ class Ledger:
             }
         self.history.append(row)
         self.timings.append(timing)
+
+    def longest_validation(self, phases: Iterable[str]) -> float:
+        """Return the seconds of the longest validation in some phases, 0 where there was none."""
+        named = set(phases)
+        rows = (row for row in self.timings if row["phase"] in named)
+        return max((row["validation_seconds"] for row in rows), default=0.0)
 
     def named(self, checkpoint: str) -> None:
         """Note where the best epoch's weights lie, where that was not known yet."""

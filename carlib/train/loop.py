@@ -7,7 +7,7 @@ an epoch. The loop drives Keras' own train function one batch at a time instead.
 from __future__ import annotations
 
 import dataclasses
-import math
+import gc
 import platform
 import shutil
 import time
@@ -16,37 +16,43 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from carlib.catalog import class_weights
-from carlib.checkpoints import Position, Stateful, read_state
-from carlib.checkpoints.parts import restore
-from carlib.checkpoints.state import model_state
+from carlib.checkpoints import Position, Stateful
 from carlib.errors import CarlibError, RunError
 from carlib.files import write_whole
 from carlib.freeze import Freezer
 from carlib.loader import Loader, View, Workers
+from carlib.memory.present import device_names, present_device
 from carlib.models.build import build_model
-from carlib.predict import make_forward
+from carlib.predict import make_forward, wanted
 from carlib.progress import progress, say
-from carlib.runfolder import LEFT_OUT, RunFolder, write_table
+from carlib.runfolder import RunFolder
 from carlib.schedules import lr_of
 from carlib.session import Every, Session
-from carlib.spec import Phase, to_json
+from carlib.spec import to_json
 from carlib.train.clock import Clock, Cut
+from carlib.train.fitting import fit_phases, in_steps, shrunk
 from carlib.train.interrupts import stopping
 from carlib.train.keeper import Keeper
 from carlib.train.ledger import Ledger
-from carlib.train.outcome import Material, Outcome, prove_best, write_result
+from carlib.train.outcome import Material, Outcome, prove_best, write_left_out, write_result
+from carlib.train.resources import check_disk, check_memory, room_of
 from carlib.train.saver import Saver
-from carlib.train.stage import PARTS, VALIDATION_BATCH, Stage
+from carlib.train.stage import VALIDATION_BATCH, Stage
 from carlib.train.start import Start
+from carlib.train.state import State
 from carlib.train.teller import Teller
+from carlib.train.undo import Undo
 
 
 class _Stop(Exception):
     """The session must end; the state is saved."""
+
+
+class _OutOfMemory(Exception):
+    """A training step did not fit; the variables may be changed halfway."""
 
 
 class Training:
@@ -65,7 +71,7 @@ class Training:
     ):
         self.material, self.recipe = material, material.recipe
         self.folder, self.session = folder, session
-        self.workers, self.callbacks = workers, list(callbacks)
+        self.workers, self.callbacks, self.budget = workers, list(callbacks), budget
         validates = len(material.validation) > 0
         self.ledger = Ledger(folder, self.recipe.monitor, material.higher, validates)
         self.clock = Clock(session, began)
@@ -91,7 +97,13 @@ class Training:
         self.freezer = Freezer(self.model)
         trained = [self.freezer.apply(phase) for phase in recipe.phases]
         self.forward = make_forward(self.model)
-        arrays, values = self._restore(start)
+        self.state = State(self.model, self.ledger, self.callbacks)
+        undo = self._fit(self.state.read(checkpoint) if checkpoint else None)
+        position = undo.position if undo else Position()
+        if undo:
+            through = [phase.name for phase in recipe.phases if not phase.views]
+            self.clock.validation = self.ledger.longest_validation(through)
+            self.ledger.writer()()
         self.keeper = Keeper(
             self.material,
             self.model,
@@ -102,29 +114,29 @@ class Training:
             self._parts,
             checkpoint,
             start.origin,
+            undo,
         )
         self.clock.reserve = self.keeper.reserve
         self.keeper.restore_best_model()
-        position = checkpoint.position if checkpoint else Position()
         if not any(phase.views for phase in recipe.phases[position.phase : position.phase + 1]):
             shutil.rmtree(self.folder.features, ignore_errors=True)  # of a phase that is done
         write_whole(self.folder.recipe, to_json(recipe))
-        self._report_left_out()
+        write_left_out(self.folder, self.material.left_out)
         self.begun_at = position
         where = f"{self.session.kind}, {platform.node()}"
         unclosed = "branched off" if start.branch else "killed"
-        self.ledger.begin_session(where, _device(), start.describe(), self.clock.spent(), unclosed)
+        self.ledger.begin_session(
+            where, device_names(), start.describe(), self.clock.spent(), unclosed
+        )
         with stopping(self.session):
-            why = self._go_on(position, arrays, values)
+            why = self._go_on(position)
         done = why == "done"
         accuracy = prove_best(self.folder, self.validator, self.ledger) if done else None
         outcome = Outcome(self.folder.root, done, why, self.ledger.best, accuracy)
         write_result(self.folder, self.material, self.ledger, trained, outcome)
         return outcome
 
-    def _go_on(
-        self, position: Position, arrays: dict[str, np.ndarray], values: dict[str, Any]
-    ) -> str:
+    def _go_on(self, position: Position) -> str:
         """Train from a position on; return why the session ends, all of it saved."""
         try:
             if self.ledger.session["parent"]:
@@ -134,7 +146,13 @@ class Training:
                 self.keeper.save(position, "start", wait=True)
             say(self.saver.describe())
             while position.phase < len(self.recipe.phases):
-                position = self._phase(position, arrays, values)
+                try:
+                    position = self._phase(position)
+                    continue
+                except _OutOfMemory as error:
+                    why = str(error)
+                # Not in the except: its error holds on to the step, and to its memory.
+                position = self._shrink(position.phase, why)
             self.saver.wait()
             # The saved model is proved by one more validation; a session that has done something
             # may leave that to the next.
@@ -174,48 +192,44 @@ class Training:
 
     def _parts(self, position: Position) -> list[Stateful]:
         """Return all that belongs to the run's state at a position."""
-        fixed = self.stage.fixed if self.stage is not None else {}
-        parts: list[Stateful] = [self.ledger, model_state(self.model, fixed), *self._stateful()]
+        if self.stage is None:
+            return self.state.parts({})
+        parts = self.state.parts(self.stage.fixed)
         # Inside a phase, its optimizer and its patience go on.
-        if self.stage is not None and (position.epoch or position.step):
+        if position.epoch or position.step:
             parts += self.stage.parts(position.step > 0)
         return parts
 
-    def _stateful(self) -> list[Stateful]:
-        return [callback for callback in self.callbacks if isinstance(callback, Stateful)]
-
-    def _restore(self, start: Start) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Take the ledger and the model's weights from a checkpoint; return all it holds."""
-        if start.checkpoint is None:
-            return {}, {}
-        arrays, state = read_state(start.checkpoint)
-        values = state["parts"]
-        callbacks = []
-        for callback in self._stateful():
-            if callback.name in values:
-                callbacks.append(callback)
-            else:
-                say(f"callback {callback.name!r} is new to this run: it starts without a state")
-        parts = [self.ledger, model_state(self.model), *callbacks]
-        restore(parts, arrays, values, others=PARTS)
-        self.ledger.named(start.checkpoint.name)
-        through = {phase.name for phase in self.recipe.phases if not phase.views}
-        validations = (
-            row["validation_seconds"] for row in self.ledger.timings if row["phase"] in through
+    def _fit(self, undo: Undo | None) -> Undo | None:
+        """See that what is to come has room; return the state in steps that fit."""
+        position = undo.position if undo else Position()
+        room = room_of(self.model, self.freezer, self.material, position, self.workers)
+        check_disk(room, self.folder, self.session, self.budget)
+        check_memory(room)
+        device, photos = present_device(room.memory), len(self.material.training)
+        kept = self.ledger.fitted
+        self.ledger.fitted = fit_phases(
+            self.model, self.freezer, self.recipe, photos, position, kept, device
         )
-        self.clock.validation = max(validations, default=0.0)
-        self.ledger.writer()()
-        return arrays, values
+        return undo and in_steps(undo, self.recipe, photos, kept, self.ledger.fitted)
 
-    def _report_left_out(self) -> None:
-        faults = self.material.left_out
-        write_table(self.folder.left_out, map(dataclasses.asdict, faults), LEFT_OUT)
-        if faults:
-            say(f"{len(faults)} photos cannot be read and are left out: {self.folder.left_out}")
+    def _shrink(self, number: int, why: str) -> Position:
+        """Go back to the newest save after a step that did not fit; go on in smaller ones."""
+        phase, undo, fitted = self.recipe.phases[number], self.keeper.undo, self.ledger.fitted
+        assert undo is not None
+        smaller = shrunk(phase, fitted[phase.name], why, undo)
+        self.stage = None
+        gc.collect()
+        self.state.go_back(undo)
+        self.ledger.fitted = {**fitted, phase.name: smaller}
+        again = undo.split(fitted[phase.name].batch_size // smaller.batch_size)
+        if self.begun_at == undo.position:
+            self.begun_at = again.position
+        self.keeper.went_back(again)
+        self.clock.recent.clear()
+        return again.position
 
-    def _phase(
-        self, position: Position, arrays: dict[str, np.ndarray], values: dict[str, Any]
-    ) -> Position:
+    def _phase(self, position: Position) -> Position:
         """Train one phase from ``position`` to its end; return the next phase's start."""
         began, self.traced = self.clock.now(), False
         stage = self.stage = Stage(
@@ -226,14 +240,13 @@ class Training:
             self.folder,
             self.workers,
             self.weights,
+            self.ledger.fitted[self.recipe.phases[position.phase].name],
         )
         phase = stage.phase
         stage.trainer.stop_training = False
         say(stage.trained.describe(phase))
-        if position.epoch or position.step:
-            taken = set(values) - set(PARTS)  # by _restore
-            restore(stage.parts(position.step > 0), arrays, values, others=taken)
-            stage.patience.apply(stage.schedule)
+        if self.keeper.undo and (position.epoch or position.step):
+            stage.restore(self.keeper.undo, position)
         self.keeper.phase_began()
         hooks = keras.callbacks.CallbackList(
             self.callbacks, model=stage.trainer, epochs=phase.epochs, steps=stage.loader.steps
@@ -293,7 +306,10 @@ class Training:
                     self._save_if_due(stage, dataclasses.replace(position, step=step))
                 step_began = self.clock.now()
                 hooks.on_train_batch_begin(step)
-                logs = stage.trainer.train_function(batches)
+                try:
+                    logs = stage.trainer.train_function(batches)
+                except tf.errors.ResourceExhaustedError as error:
+                    raise _OutOfMemory(wanted(error)) from None
                 hooks.on_train_batch_end(step, logs)
                 now, ended = time.perf_counter(), self.clock.now()
                 if self.traced:
@@ -307,11 +323,11 @@ class Training:
                 bar.update()
                 if now - shown > 1:  # reading a value waits for the device
                     values = {name: float(value) for name, value in logs.items()}
-                    _check_finite(phase, values["loss"])
+                    stage.check_loss(values["loss"])
                     bar.set_postfix({k: f"{v:.3f}" for k, v in values.items()}, refresh=False)
                     shown = now
         loss, accuracy = (float(metric.result()) for metric in stage.metrics)
-        _check_finite(phase, loss)
+        stage.check_loss(loss)
         seconds = time.perf_counter() - epoch_began
         if self.validator is not None and not stage.caches:  # on features it takes no time
             larger = (self.recipe.model.size / loader.items.view.size) ** 2
@@ -332,7 +348,7 @@ class Training:
             with stage.averaged():
                 if self.validator is not None:
                     row.update(self._validate(stage, self.validator))
-                    _check_finite(phase, row["val_loss"])
+                    stage.check_loss(row["val_loss"])
                 checked = self.clock.now() - validating
                 if not stage.caches:
                     self.clock.validation = max(self.clock.validation, checked)
@@ -382,7 +398,7 @@ class Training:
     def _stop(self, why: str, position: Position, undone: str = "no step") -> NoReturn:
         """Save and end the session; it is an error if ``undone`` fits and nothing was done."""
         if position.step and self.stage is not None:
-            self._check_loss(self.stage)
+            self.stage.check_loss()
         self.ledger.end_session(why)
         self.keeper.save(position, why)
         self.keeper.export_behind()
@@ -397,22 +413,5 @@ class Training:
     def _save_if_due(self, stage: Stage, position: Position) -> None:
         self.saver.poll()
         if self.saver.due(self.clock.steps):
-            self._check_loss(stage)
+            stage.check_loss()
             self.keeper.save(position, "interval")
-
-    def _check_loss(self, stage: Stage) -> None:
-        _check_finite(stage.phase, float(stage.metrics[0].result()))
-
-
-def _check_finite(phase: Phase, *losses: float) -> None:
-    if not all(map(math.isfinite, losses)):
-        raise RunError(
-            f"the loss of phase {phase.name!r} is not finite ({', '.join(map(str, losses))}); what "
-            "was saved before is whole: lower the phase's lr and train into another --out"
-        )
-
-
-def _device() -> str:
-    devices = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(each).get("device_name") for each in devices]
-    return ", ".join(str(name) for name in names) or "CPU"

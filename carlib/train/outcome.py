@@ -18,8 +18,9 @@ from carlib.files import sha256, whole_file
 from carlib.freeze import Freezer, Trained
 from carlib.loader import Loader
 from carlib.predict import make_forward, open_model, probabilities
-from carlib.runfolder import RunFolder, write_json
-from carlib.spec import Recipe
+from carlib.progress import say
+from carlib.runfolder import LEFT_OUT, RunFolder, write_json, write_table
+from carlib.spec import Phase, Recipe
 from carlib.submission import Predictions
 from carlib.train.ledger import Ledger, versions
 
@@ -65,6 +66,13 @@ class Material:
     left_out: tuple[Fault, ...]
     catalog_digest: str
     higher: bool
+
+
+def write_left_out(folder: RunFolder, faults: Sequence[Fault]) -> None:
+    """Write left-out.csv: photos that cannot be read, and why."""
+    write_table(folder.left_out, map(dataclasses.asdict, faults), LEFT_OUT)
+    if faults:
+        say(f"{len(faults)} photos cannot be read and are left out: {folder.left_out}")
 
 
 def export_best(
@@ -149,6 +157,7 @@ def write_result(
             "start_seconds": ledger.starts.get(phase.name),
             "feature_seconds": ledger.features.get(phase.name),
             "ended": ledger.ended.get(phase.name, ""),
+            "fitted": _fitted(ledger, phase),
         }
         for phase, part in zip(material.recipe.phases, trained, strict=True)
     ]
@@ -172,3 +181,11 @@ def write_result(
         "versions": versions(),
     }
     write_json(folder.result, result)
+
+
+def _fitted(ledger: Ledger, phase: Phase) -> dict[str, int] | None:
+    """Photos a step and steps an update as they were trained, whatever was asked for."""
+    if phase.name not in ledger.fitted:
+        return None  # trained by a version that fitted nothing
+    trained = ledger.fitted[phase.name].of(phase)
+    return {"batch_size": int(trained.batch_size), "accumulate": trained.accumulate}

@@ -14,6 +14,7 @@ from carlib.errors import DataError, RunError, UsageError
 from carlib.files import only_one
 from carlib.loader import Workers
 from carlib.metrics import is_higher_better
+from carlib.predict import wanted
 from carlib.runfolder import RunFolder
 from carlib.session import Every, Session, detect_session
 from carlib.spec import Recipe
@@ -108,8 +109,7 @@ def train_model(
         try:
             return run.run(start)
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            first = " ".join(str(error).split())[:200]
             raise RunError(
-                f"out of memory ({first}): lower phases.*.batch_size or model.size; what was saved "
-                "is whole"
+                f"out of memory ({wanted(error)}): lower phases.*.batch_size or model.size; what "
+                "was saved is whole"
             ) from error

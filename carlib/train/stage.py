@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,8 @@ import keras
 import numpy as np
 
 from carlib.batches import pair, pairs
-from carlib.checkpoints import Stateful
+from carlib.checkpoints import Position, Stateful
+from carlib.checkpoints.parts import restore
 from carlib.checkpoints.state import metrics_state, model_state, optimizer_state
 from carlib.errors import RunError
 from carlib.features import FeatureCache, body_of
@@ -22,7 +24,9 @@ from carlib.predict import Forward, make_forward, probabilities
 from carlib.runfolder import Row, RunFolder
 from carlib.schedules import Patience, make_schedule
 from carlib.steps import compile_trainer, loss_of, trainer_of
+from carlib.train.fitted import Fitted
 from carlib.train.outcome import Material
+from carlib.train.undo import ACCUMULATOR, Undo
 
 VALIDATION_BATCH = 64
 # Of the state, where a phase goes on.
@@ -40,6 +44,7 @@ class Stage:
         folder: Where cached features lie.
         workers: Who loads photos.
         weights: Of the classes, or None.
+        fitted: Photos a step.
     """
 
     def __init__(
@@ -51,15 +56,22 @@ class Stage:
         folder: RunFolder,
         workers: Workers,
         weights: Sequence[float] | None,
+        fitted: Fitted,
     ):
         recipe = material.recipe
-        self.model, self.phase, self.weights = model, recipe.phases[number], weights
+        self.model, self.phase, self.weights = model, fitted.of(recipe.phases[number]), weights
+        self.fitted = fitted
         self.recipe, self.classes = recipe, len(material.training.classes)
         self.trained = freezer.apply(self.phase)
         view = View.of(recipe.model, self.phase)
         options: dict[str, Any] = {"seed": recipe.seed, "workers": workers}
         self.loader = Loader(
-            material.training, view, batch_size=self.phase.batch_size, training=True, **options
+            material.training,
+            view,
+            batch_size=fitted.batch_size,
+            training=True,
+            together=fitted.steps,
+            **options,
         )
         self.caches: list[FeatureCache] = []
         if self.phase.views:
@@ -181,6 +193,38 @@ class Stage:
         if inside_epoch:
             found.append(metrics_state(self.metrics))
         return found
+
+    def restore(self, undo: Undo, position: Position) -> None:
+        """Take back what the phase remembers.
+
+        Args:
+            undo: A state inside this phase, in steps of ``fitted``.
+            position: Of it.
+        """
+        parts = self.parts(position.step > 0)
+        arrays = dict(undo.arrays)
+        if self.fitted.steps > 1:
+            # A run that had one step an update until now has gradients of none in store.
+            for key, variable in optimizer_state(self.optimizer).variables.items():
+                if key.endswith(ACCUMULATOR):
+                    arrays.setdefault(f"optimizer/{key}", np.zeros(variable.shape, np.float32))
+        others = set(undo.values) - set(PARTS)  # the run's
+        restore(parts, arrays, undo.values, others)
+        self.patience.apply(self.schedule)
+
+    def check_loss(self, *losses: float) -> None:
+        """Raise RunError for a loss that is not finite.
+
+        Args:
+            losses: Defaults to the epoch's so far.
+        """
+        losses = losses or (float(self.metrics[0].result()),)
+        if not all(map(math.isfinite, losses)):
+            raise RunError(
+                f"the loss of phase {self.phase.name!r} is not finite "
+                f"({', '.join(map(str, losses))}); what was saved before is whole: lower the "
+                "phase's lr and train into another --out"
+            )
 
     def remove_caches(self) -> None:
         """Remove the features of a finished phase: no other has a use for them."""

@@ -1,0 +1,117 @@
+"""A batch far too large under a limited allocator: the runs end, as good as one that fitted.
+
+    python benchmarks/out_of_memory.py [--data DIR] [--seeds 3] [--limit-mib 520] [--batch 128]
+
+Each run trains lite0-quick in a process of its own. "fitted" asks for 16 photos a step, without a
+limit, 8 steps an update; "foreseen" asks for --batch in --limit-mib of memory, and is made smaller
+before the first step; "blind" asks for the same while the estimate is kept from knowing the limit,
+so that steps really run out. Without --data the sample photos are drawn. Accuracies are the best
+epoch's on the validation photos, of the same split for each seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LIMITED = {
+    "TF_CPU_ALLOCATOR_USE_BFC": "true",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--limit-mib", type=int, default=520)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        _train(json.loads(given.child))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        data = given.data
+        if data is None:
+            from carlib.sample import write_sample
+
+            data = Path(folder) / "photos"
+            write_sample(data)
+        arms = {
+            "fitted": {"batch": 16, "accumulate": given.batch // 16},
+            "foreseen": {"batch": given.batch, "limit": given.limit_mib},
+            "blind": {"batch": given.batch, "limit": given.limit_mib, "blind": True},
+        }
+        found: dict[str, list[float]] = {name: [] for name in arms}
+        for seed in range(given.seeds):
+            for name, arm in arms.items():
+                out = Path(folder) / f"{name}-{seed}"
+                job = {"data": str(data), "out": str(out), "seed": seed, **arm}
+                row = _child(job)
+                found[name].append(row["accuracy"])
+                print(f"{name}, seed {seed}: {row}", flush=True)
+    for name, values in found.items():
+        print(f"{name}: mean {statistics.mean(values):.4f} of {[round(v, 4) for v in values]}")
+
+
+def _child(job: dict) -> dict:
+    limit = job.get("limit")
+    limits = {"TF_CPU_BFC_MEM_LIMIT_IN_MB": str(limit)} if limit else {}
+    child = subprocess.run(
+        [sys.executable, __file__, "--child", json.dumps(job)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **LIMITED, **limits},
+    )
+    if child.returncode:
+        raise SystemExit(f"{job}: {child.stderr.strip()[-1500:]}")
+    return json.loads(child.stdout.strip().splitlines()[-1])
+
+
+def _train(job: dict) -> None:
+    import tensorflow as tf
+
+    from carlib.catalog import read_catalog
+    from carlib.recipes import load_recipe
+    from carlib.runfolder import read_json, read_table
+    from carlib.spec import with_settings
+    from carlib.train import loop, train_model
+
+    if job.get("limit"):  # one region, as a GPU's memory is
+        region = tf.zeros([(job["limit"] - 4) * 2**20], tf.uint8)
+        del region
+    if job.get("blind"):
+        loop.present_device = lambda *_, **__: None
+    recipe = with_settings(
+        load_recipe("lite0-quick"),
+        [
+            f"seed={job['seed']}",
+            f"phases.*.batch_size={job['batch']}",
+            f"phases.*.accumulate={job.get('accumulate', 1)}",
+        ],
+    )
+    outcome = train_model(recipe, read_catalog(job["data"]), job["out"])
+    result = read_json(Path(job["out"]) / "result.json")
+    print(
+        json.dumps(
+            {
+                "done": outcome.done,
+                "accuracy": outcome.accuracy,
+                "epochs": len(read_table(Path(job["out"]) / "history.csv")),
+                "steps": {phase["name"]: phase.get("fitted") for phase in result["phases"]},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
