@@ -79,6 +79,7 @@ class Run:
                 clean_share=(0, 0.2, 0)[at],
                 early_stop=(0, 3, 0)[at],
                 restore_best=at == 1,
+                fitted={"batch_size": (32, 16, 32)[at], "accumulate": (1, 2, 1)[at]},
             )
         self.result["monitor_higher"] = True
         self.result["photos"].update(external=120, left_out=3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import re
@@ -50,12 +52,12 @@ def refused(capsys, code, *arguments):
 
 @pytest.fixture(scope="module")
 def trained(photos, tmp_path_factory):
-    """A run trained by the command, cut once, in processes of their own."""
+    """A run trained by the command: cut once, and gone on with in a process of its own."""
     run = tmp_path_factory.mktemp("cli") / "run"
-    train = ["train", "--data", photos, *TINY, "--out", run]
-    cut = carlib(*train, "--stop-after", "2", "--json")
-    assert cut.returncode == 75, cut.stderr
-    said = json.loads(cut.stdout)
+    train = ["train", "--data", str(photos), *TINY, "--out", str(run)]
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        assert main([*train, "--stop-after", "2", "--json"]) == 75
+    said = json.loads(shown.getvalue())
     assert (said["done"], said["why"]) == (False, "stop-after")
     done = carlib(*train, "--workers", "processes:1")
     assert done.returncode == 0, done.stderr
@@ -69,10 +71,10 @@ def test_train_is_cut_and_goes_on(trained):
     assert "stop-after" in page
 
 
-def test_a_cut_says_how_to_go_on(photos, tmp_path):
-    done = carlib("train", "--data", photos, *TINY, "--out", tmp_path / "r", "--stop-after", "1")
-    assert done.returncode == 75
-    assert done.stdout == (
+def test_a_cut_says_how_to_go_on(photos, tmp_path, capsys):
+    train = ["train", "--data", str(photos), *TINY, "--out", str(tmp_path / "run")]
+    assert main([*train, "--stop-after", "1"]) == 75
+    assert capsys.readouterr().out == (
         "stopped by stop-after; everything is saved: run the same command again to go on\n"
     )
 
@@ -483,6 +485,7 @@ def test_an_external_set_of_other_classes_is_refused(photos, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.once
 def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):
     """kill -9 as soon as a checkpoint is there."""
     run = tmp_path / "run"
@@ -509,6 +512,7 @@ def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):
     assert [row["why"] for row in rows] == ["killed", "stop-after"]
 
 
+@pytest.mark.once
 def test_the_demo(tmp_path):
     """The whole job: drawn photos, a cut, a resume, predictions, over 0.8 on the test photos."""
     done = carlib("demo", "--out", tmp_path / "demo", "--json")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from carlib.cli import _parser
+from carlib.cli import _parser, main
 from carlib.recipes import RECIPES, load_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {"README.md": README, "docs/kaggle.md": (ROOT / "docs/kaggle.md").read_text("utf-8")}
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/kaggle.md", "docs/memory.md")
+}
 
 
 def test_the_example_recipe_is_lite0_staged():
@@ -45,6 +49,19 @@ def test_every_file_the_docs_link_to_is_there(page):
             assert ((ROOT / page).parent / link).is_file(), link
 
 
+@pytest.mark.once
+def test_the_memory_of_the_readme_is_true(capsys):
+    """What stands below the command is what it prints; "..." stands for lines left out."""
+    found = re.search(r"^    (carlib memory .*)\n\n((?:    .*\n|\n)+)", README, re.MULTILINE)
+    command, block = found.groups()
+    assert main(shlex.split(command)[1:]) == 0
+    shown = capsys.readouterr().out
+    parts = [part.strip("\n") for part in textwrap.dedent(block).split("...\n")]
+    assert len(parts) > 1
+    assert [part for part in parts if part not in shown] == []
+
+
+@pytest.mark.once
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     """On the tiny network: the code is what is tried, not the accuracy."""
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

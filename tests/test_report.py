@@ -205,8 +205,9 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Page]:
         "head adamw, batch 32 augment: none features cached, 4 views head 1.7% of layers "
         "0.4% of parameters 0.0% of compute 0 of 18 blocks",
         "features 1 min 23 s 14 s to start",
-        "upper adamw, batch 32 augment: none photos 80 px, not 96 20% of photos clean erasing 0.25 "
-        "mixup 0.2 cutmix 1 EMA 0.9995 early stop after 3 best weights restored top 50% "
+        "upper adamw, batch 32 augment: none photos 80 px, not 96 trained 16 photos a step, "
+        "2 steps an update 20% of photos clean erasing 0.25 mixup 0.2 cutmix 1 EMA 0.9995 "
+        "early stop after 3 best weights restored top 50% "
         "50.0% of layers 79.4% of parameters 25.0% of compute 9 of 18 blocks",
         "of 2 early stop",
         "all adamw, batch 32 augment: none all 100.0% of layers",

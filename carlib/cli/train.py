@@ -103,6 +103,8 @@ def _run(given: argparse.Namespace) -> int:
     if given.exclude:
         catalog = catalog.without(read_exclusions(given.exclude))
 
+    from carlib.plan import line_of
+    from carlib.progress import say
     from carlib.report import write_report
     from carlib.train import train_model
 
@@ -118,6 +120,8 @@ def _run(given: argparse.Namespace) -> int:
         workers=workers,
     )
     report = write_report(given.out, catalog)
+    if stands := line_of(given.out):
+        say(stands)
     figures = {
         "run": str(outcome.run),
         "done": outcome.done,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carlib.catalog import Catalog
 from carlib.files import write_whole
+from carlib.plan import line_of
 from carlib.report import tables, text
 from carlib.report.facts import Facts, read_facts, warnings
 from carlib.report.photos import Pair, Photo, confused, worst
@@ -93,6 +94,7 @@ def write_report(run: Path | str, photos: Catalog | None = None) -> Path:
         monitor=facts.monitor,
         validated=facts.validated,
         hours=facts.hours(),
+        stands=line_of(folder.root),
         planned=sum(_whole(phase.get("epochs")) for phase in facts.result["phases"]),
         epochs=len(facts.history),
         warnings=warnings(facts),

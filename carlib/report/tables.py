@@ -93,6 +93,10 @@ def _more(phase: Mapping[str, Any], size: int | None) -> Iterator[str]:
     """Yield what a phase has switched on, a few words each."""
     if phase.get("size") and phase["size"] != size:
         yield f"photos {phase['size']} px" + (f", not {size}" if size else "")
+    fitted = phase.get("fitted")
+    if fitted and fitted["batch_size"] != phase.get("batch_size"):
+        steps = fitted["accumulate"]
+        yield f"trained {fitted['batch_size']} photos a step, {steps} steps an update"
     if phase.get("clean_share"):
         yield f"{percent(phase['clean_share'], 0)} of photos clean"
     for key in ("erasing", "mixup", "cutmix"):
