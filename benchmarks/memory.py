@@ -1,12 +1,13 @@
 """carlib's memory rules against the truth: the profiler's peak of requested bytes, case by case.
 
-    python benchmarks/memory.py [--out DIR] [--only SUBSTRING] [--measure] [--grappler]
+    python benchmarks/memory.py [--out DIR] [--only SUBSTRING] [--beside 10]
 
 Each case is one real training step (or forward pass) in a process of its own, on a CPU with
 TensorFlow's own allocator, read by ``carlib.memory.instrument``. Truths are kept in
 DIR/truth.jsonl, so a run cut goes on where it was; the estimates are made anew each time. Beside
-them the usual recipe (outputs of all layers, weights, slots and gradients added up) and, with
---grappler, TensorFlow's static estimate. "Seen" cases were at hand when the rules were written,
+them the usual recipe (outputs of all layers, weights, slots and gradients added up) and, for
+--beside of the cases, TensorFlow's static estimate (grappler) and the probe: steps of a quarter and
+half of the batch, and the line through them. "Seen" cases were at hand when the rules were written,
 the others were not. Writes DIR/memory.csv, DIR/memory.md and DIR/memory.png.
 """
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--out", default="memory-truth", type=Path)
     parser.add_argument("--only", default="", help="cases whose description holds this")
     parser.add_argument("--measure", action="store_true", help="measure only, print no table")
-    parser.add_argument("--grappler", action="store_true")
+    parser.add_argument("--beside", type=int, default=0, help="cases for grappler and the probe")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -56,31 +57,47 @@ def main() -> None:
 def _measured(given, cases):
     kept = given.out / "truth.jsonl"
     truths = {}
-    if kept.exists():
+    if kept.exists():  # the last row of a case counts
         truths = {row["key"]: row for row in map(json.loads, kept.read_text().splitlines())}
-    for number, case in enumerate(cases):
-        if case.key in truths or given.only not in str(case):
+    chosen = [number for number, case in enumerate(cases) if given.only in str(case)]
+    able = [n for n in chosen if cases[n].work == "training" and cases[n].batch >= 4]
+    step = max(1, len(able) // given.beside) if given.beside else 0
+    beside = set(able[::step][: given.beside]) if step else set()
+    for number in chosen:
+        case = cases[number]
+        row = truths.get(case.key)
+        if row and (number not in beside or row.get("probe")):
             continue
-        job = json.dumps({"case": number, "grappler": given.grappler})
         began = time.perf_counter()
-        child = subprocess.run(
-            [sys.executable, str(HERE / "memory_child.py"), job],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        if child.returncode:
-            print(f"{case}: {child.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-            continue
-        row = {"key": case.key, **json.loads(child.stdout.strip().splitlines()[-1])}
+        row = row or _child({"case": number})
+        if number in beside:
+            row["grappler"] = _child({"case": number, "grappler": True})["grappler"]
+            sizes = case.batch // 4, case.batch // 2
+            few, more = (_child({"case": number, "batch": n})["requested"] for n in sizes)
+            slope = (more - few) / (sizes[1] - sizes[0])
+            row["probe"] = few + slope * (case.batch - sizes[0])
+        row["key"] = case.key
         with open(kept, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         truths[case.key] = row
         print(
             f"{case}: {row['requested'] / MIB:.1f} MiB, {time.perf_counter() - began:.0f} s",
             file=sys.stderr,
+            flush=True,
         )
     return truths
+
+
+def _child(job):
+    child = subprocess.run(
+        [sys.executable, str(HERE / "memory_child.py"), json.dumps(job)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    if child.returncode:
+        raise SystemExit(f"{job}: {child.stderr.strip()[-1000:]}")
+    return json.loads(child.stdout.strip().splitlines()[-1])
 
 
 def _compared(case, truth):
@@ -112,12 +129,15 @@ def _compared(case, truth):
         "activations_error": peak.nbytes / activations - 1,
         "in_use": truth["in_use"],
         "sum_of_outputs_error": truth["sum_of_outputs"] / truth["requested"] - 1,
-        "grappler_error": truth["grappler"] / truth["requested"] - 1
-        if truth.get("grappler")
-        else None,
+        "grappler_error": _error(truth, "grappler"),
+        "probe_error": _error(truth, "probe"),
         "milliseconds": seconds * 1000,
         "peak": f"{peak.layer}: {peak.what}",
     }
+
+
+def _error(truth, name):
+    return truth[name] / truth["requested"] - 1 if truth.get(name) else None
 
 
 def _summary(table):
@@ -134,9 +154,11 @@ def _summary(table):
                 "sum_of_outputs_mean_error": float(rows.sum_of_outputs_error.abs().mean()),
                 "median_milliseconds": float(rows.milliseconds.median()),
             }
-            known = rows.grappler_error.dropna()
-            if len(known):
-                found[name]["grappler_mean_error"] = float(known.abs().mean())
+            for other in ("grappler", "probe"):
+                known = rows[f"{other}_error"].dropna().astype(float)
+                if len(known):
+                    found[name][f"{other}_cases"] = len(known)
+                    found[name][f"{other}_mean_error"] = float(known.abs().mean())
     return found
 
 

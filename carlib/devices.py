@@ -33,6 +33,8 @@ class Device:
         float16: Likewise of mixed_float16, on tensor cores where there are any.
         bandwidth: Bytes a second between the chip and its memory; 0 where it is not known.
         source: Where the figures come from.
+        most: Bytes that may be usable at another moment, where the memory is shared with other
+            programs; 0 where ``usable`` is always the same.
 
     Raises:
         UsageError: A kind that there is not, no usable memory, or a figure below 0.
@@ -50,13 +52,14 @@ class Device:
     float16: float = 0.0
     bandwidth: float = 0.0
     source: str = ""
+    most: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in ("gpu", "cpu"):
             raise UsageError(f"Device: kind must be gpu or cpu; received {self.kind!r}")
         if self.usable < 1:
             raise UsageError(f"Device: usable must be 1 byte or more; received {self.usable}")
-        for field in ("context", "reserve", "float32", "float16", "bandwidth"):
+        for field in ("context", "reserve", "float32", "float16", "bandwidth", "most"):
             value = getattr(self, field)
             if not 0 <= value < math.inf:
                 raise UsageError(f"Device: {field} must be 0 or more; received {value}")

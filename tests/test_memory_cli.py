@@ -160,6 +160,7 @@ def test_the_probe_comes_first_and_beside(capsys, monkeypatch):
     ("arguments", "words"),
     [
         (["--gpu", "T44"], "unknown device 'T44'; did you mean 'T4'?"),
+        (["--gpu", ""], "unknown device ''"),
         (["--gpu", "1MB"], "a GPU of 1MB has nothing left"),
         (["--classes", "1"], "--classes must be 2 or more; received 1"),
         (["--picture", "a.jpg"], "--picture must end in .png; received 'a.jpg'"),

@@ -146,6 +146,16 @@ def test_each_remedy_fits_and_a_little_more_would_not(said, small, model):
     assert size % STEP == 0
 
 
+@pytest.mark.parametrize("share_by", ["parameters", "compute"])
+def test_what_is_frozen_counts_blocks_whatever_the_phase_counts(model, small, share_by):
+    recipe = with_settings(RECIPE, [f"phases.all.share_by={share_by}"])
+    forecast = estimate_memory(recipe, 10, small, model)
+    *_, frozen = explain(recipe, forecast, model).to_fit["all"]
+    assert frozen.setting.endswith(" phases.all.share_by=blocks")
+    changed = with_settings(recipe, frozen.setting.split())
+    assert estimate_memory(changed, 10, small, model).phases[1].safe == frozen.safe <= small.usable
+
+
 def test_nothing_makes_it_fit(model):
     device = Device("a toy", 2**20)
     forecast = estimate_memory(RECIPE, 10, device, model)

@@ -12,6 +12,7 @@ import pytest
 from keras import layers
 from memory_truth import built, measured
 
+from carlib.errors import UsageError
 from carlib.memory.fixed import nbytes, slots_of
 from carlib.memory.instrument import measure
 from carlib.memory.rules import RULES
@@ -68,6 +69,80 @@ def test_a_layer_without_a_rule_is_named_and_counted():
     walk = training_step(model, phase, 4)
     assert walk.unknown == ["odd"]
     assert any(each.layer == "odd" for each in walk.tape.peak().alive)
+
+
+SIDE = (16, 16, 3)
+
+
+def inner(kind):
+    """A part of a network that is a model itself, called on photos."""
+    photos, twin = keras.Input(SIDE, name="a"), keras.Input(SIDE, name="b")
+    conv = layers.Conv2D(4, 3, padding="same")
+    if kind == "two inputs":
+        return lambda x: keras.Model([photos, twin], conv(layers.Add()([photos, twin])))([x, x])
+    if kind == "named inputs":
+        both = {"b": twin, "a": photos}
+        part = keras.Model(both, conv(layers.Add()([photos, twin])))
+        return lambda x: part({"a": x, "b": x})
+    if kind == "two outputs":
+        part = keras.Model(photos, [conv(photos), layers.Conv2D(4, 3, padding="same")(photos)])
+        return lambda x: layers.Add()(part(x))
+    if kind == "sequential":
+        return keras.Sequential([conv])
+    part = keras.Model(photos, layers.Conv2D(3, 3, padding="same")(photos))
+    return lambda x: conv(part(part(x)))
+
+
+@pytest.mark.parametrize(
+    "kind", ["two inputs", "named inputs", "two outputs", "sequential", "called twice"]
+)
+def test_a_model_in_the_model_is_walked_through(kind):
+    photos = keras.Input(SIDE)
+    pooled = layers.GlobalAveragePooling2D()(inner(kind)(photos))
+    model = keras.Model(photos, layers.Dense(2)(pooled))
+    _, _, _, phase = built(("tiny", 32, "float32", {}))
+    tape = training_step(model, phase, 4).tape
+    made = [each.what for each in tape.tensors if each.term == "gradients"]
+    assert set(made) == {"gradient of kernel", "gradient of bias"}
+    assert len(made) == len(model.trainable_weights) + 2 * (kind == "called twice")
+
+
+def test_a_sequential_is_the_model_it_is_inside():
+    stack = [layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    photos = keras.Input(SIDE)
+    x = photos
+    for layer in stack:
+        x = layer(x)
+    _, _, _, phase = built(("tiny", 32, "float32", {}))
+    sequential = keras.Sequential([keras.Input(SIDE), *stack])
+    peaks = [
+        training_step(each, phase, 4).tape.peak().nbytes
+        for each in (sequential, keras.Model(photos, x))
+    ]
+    assert peaks[0] == peaks[1] > 0
+
+
+class Written(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda: Written(name="own"), "model 'own' is a Written, whose layers nobody can walk"),
+        (lambda: keras.Sequential([layers.Dense(2)], name="bare"), "a Sequential that begins"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((None, None, 3)), layers.Conv2D(2, 3)], name="any"
+            ),
+            "model 'any' takes photos of any size",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_walked_is_refused(model, words):
+    with pytest.raises(UsageError, match=words):
+        forward_pass(model(), 2)
 
 
 # A step of each class of keras.layers that has a rule, alone between a convolution and a head.

@@ -180,6 +180,14 @@ def tried(of: Judge) -> dict[str, tuple[tuple[str, ...], bool]]:
     return {what: (settings, same) for what, settings, same in found}
 
 
+def test_fewer_epochs_warm_up_in_fewer(model: Any) -> None:
+    phase = Phase("all", 300, 1e-3, warmup=300.0)
+    of = judge(model, dataclasses.replace(RECIPE, phases=(phase,)))
+    settings, _ = tried(of)["210 instead of 300 epochs in all"]
+    assert settings == ("phases.all.epochs=210", "phases.all.warmup=210")
+    assert of.changes()[-1].settings == settings
+
+
 def test_what_is_tried(model: Any) -> None:
     recipe = dataclasses.replace(
         RECIPE,

@@ -189,6 +189,8 @@ def test_advice_leaves_the_linear_probe_out(long: tuple[Recipe, Catalog]) -> Non
         "smaller", ("model.size=96", "phases.probe.size=96", "phases.all.size=96"), 1, 1
     )
     assert _without_probe(change, long[0]).settings == ("model.size=96", "phases.all.size=96")
+    fewer = Change("fewer", ("phases.probe.epochs=2",), 1, 1)
+    assert _without_probe(fewer, long[0]).settings == ("linear_probe=2",)
     named = with_settings(long[0], ["linear_probe=0"])
     assert _without_probe(change, named) is change
 

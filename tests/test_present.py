@@ -11,7 +11,7 @@ import tensorflow as tf
 from carlib.devices import Device
 from carlib.memory import present
 from carlib.memory.instrument import LIMIT_MIB, LIMITED
-from carlib.memory.present import device_names, free_memory, present_device
+from carlib.memory.present import device_names, free_memory, present_device, whole_memory
 
 GB = 10**9
 
@@ -19,6 +19,7 @@ GB = 10**9
 @pytest.fixture
 def free(monkeypatch):
     monkeypatch.setattr(present, "free_memory", lambda: 10 * GB)
+    monkeypatch.setattr(present, "whole_memory", lambda: 20 * GB)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,8 @@ def free(monkeypatch):
 )
 def test_a_cpu(free, environment, taken, usable):
     found = present_device(taken, environment)
-    assert found == Device("the CPU", usable, kind="cpu")
+    limited = usable % GB and usable > 1
+    assert found == Device("the CPU", usable, kind="cpu", most=0 if limited else 18 * GB)
 
 
 @pytest.fixture
@@ -163,6 +165,17 @@ def test_a_group_without_a_limit(tmp_path, monkeypatch, version, limit):
     assert free_memory(tmp_path) == 10 * GB
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("limit", "whole"), [(4 * GB, 4 * GB), (40 * GB, 20 * GB), ("max", 20 * GB)], ids=str
+)
+def test_what_there_is_at_all(tmp_path, monkeypatch, version, limit, whole):
+    """Whatever is in use of it."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=20 * GB))
+    write(tmp_path, "/", version, {"": (limit, 3 * GB, GB)})
+    assert whole_memory(tmp_path) == whole
+
+
 def test_this_machine():
-    assert 0 < free_memory() <= psutil.virtual_memory().total
+    assert 0 < free_memory() <= whole_memory() <= psutil.virtual_memory().total
     assert free_memory("/nowhere") <= psutil.virtual_memory().total

@@ -16,6 +16,7 @@ from carlib.runfolder import RunFolder
 from carlib.session import Session
 from carlib.spec import with_settings
 from carlib.train import loop, resources, train_model
+from carlib.train.fitted import Fitted
 from carlib.train.outcome import Material
 from carlib.train.resources import Room, check_disk, check_memory, room_of
 
@@ -23,7 +24,7 @@ GB = 10**9
 ROOM = Room(weights=GB, state=3 * GB, phases=4, features=GB // 2, held=GB // 4, batches=GB // 4)
 
 
-def made(recipe, photos=100, position=None, workers="threads:2", kept=20):
+def made(recipe, photos=100, position=None, workers="threads:2", kept=20, fitted=None):
     """What ``room_of`` finds for so many photos."""
     classes = ("a", "b")
     training, validation = (
@@ -38,7 +39,7 @@ def made(recipe, photos=100, position=None, workers="threads:2", kept=20):
     model = build_model(recipe.model, 2)
     material = Material(recipe, training, validation, (), "", True)
     position = position or Position()
-    return room_of(model, Freezer(model), material, position, Workers.parse(workers))
+    return room_of(model, Freezer(model), material, position, Workers.parse(workers), fitted)
 
 
 def test_the_state_is_what_a_checkpoint_holds(tmp_path, photos, recipe):
@@ -76,6 +77,16 @@ def test_what_a_run_takes_from_a_position_on(recipe, settings, position, feature
     assert (found.features, found.held, found.batches) == (features, held, batches)
     assert found.phases == 2
     assert (found.state > found.weights) == (position.phase < 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "fitted", "waits"), [(60_000, {}, 100), (64, {"all": Fitted(64, 8, 8)}, 64)]
+)
+def test_no_more_photos_wait_than_there_are_or_fit(recipe, asked, fitted, waits):
+    told = with_settings(recipe, [f"phases.*.batch_size={asked}"])
+    assert made(told, fitted=fitted).batches == 5 * waits * 32 * 32 * 3
+    last = made(told, fitted=fitted, position=Position(1))
+    assert last.batches == 5 * (fitted["all"].batch_size if fitted else 100) * 32 * 32 * 3
 
 
 def test_more_workers_have_more_photos_waiting(recipe):

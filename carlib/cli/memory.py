@@ -51,7 +51,7 @@ def _run(given: argparse.Namespace) -> int:
     from carlib.spec import with_settings
 
     recipe = with_settings(load_recipe(given.recipe), given.set)
-    device = device_named(given.gpu) if given.gpu else None
+    device = device_named(given.gpu) if given.gpu is not None else None
     if given.classes < 2:
         raise UsageError(f"--classes must be 2 or more; received {given.classes}")
     if given.picture and not given.picture.endswith(".png"):

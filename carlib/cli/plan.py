@@ -61,7 +61,7 @@ def _run(given: argparse.Namespace) -> int:
     from carlib.spec import with_settings
 
     recipe = with_settings(load_recipe(given.recipe), given.set)
-    device = device_named(given.gpu) if given.gpu else None
+    device = device_named(given.gpu) if given.gpu is not None else None
     quota, session = seconds(given.quota), seconds(given.session)
     workers = Workers.parse(given.workers) if given.workers else None
     catalog = read_catalog(given.data)

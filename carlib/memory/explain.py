@@ -54,7 +54,7 @@ class Remedy:
 
     Args:
         what: In words.
-        setting: That ``--set`` takes.
+        setting: That ``--set`` takes; one or more, a space between.
         safe: T with it, in bytes.
         saved: Share of R that goes.
     """
@@ -280,8 +280,10 @@ class Trial:
             need = self._need_frozen(count)
             share, trains = count / self.below, self.frozen_as(count).trains
             what = f"the first {share:.0%} of blocks frozen" if share < 1 else "the head alone"
-            value = trains if isinstance(trains, str) else f"{trains:.3g}"
-            found.append(self._remedy(what, f"trains={value}", need))
+            setting = f"trains={trains if isinstance(trains, str) else f'{trains:.3g}'}"
+            if share < 1 and phase.share_by != "blocks":
+                setting += f" phases.{name}.share_by=blocks"
+            found.append(self._remedy(what, setting, need))
         return tuple(found)
 
     def _need(self, phase: Phase, batch: int = 0) -> Need:

@@ -22,8 +22,9 @@ def present_device(taken: int = 0, environment: Mapping[str, str] = os.environ) 
     """Return what training runs on, with the memory that TensorFlow may use there.
 
     A GPU's is its allocator's limit: what was free when TensorFlow began, without the CUDA context
-    and its reserve. A CPU's is what is free now, or the limit of TensorFlow's own allocator
-    where one is set for it (``carlib.memory.instrument.LIMITED``).
+    and its reserve. A CPU's is what is free now, and at most what the machine or its container
+    has, or the limit of TensorFlow's own allocator where one is set for it
+    (``carlib.memory.instrument.LIMITED``).
 
     Args:
         taken: Bytes that others of the process will take; only a CPU shares its memory with them.
@@ -51,7 +52,8 @@ def present_device(taken: int = 0, environment: Mapping[str, str] = os.environ) 
         # A number that it cannot read counts for nothing; without one it takes 64 GiB.
         with suppress(ValueError):
             return Device("the CPU", int(environment.get(LIMIT_MIB, "")) * MIB, kind="cpu")
-    return Device("the CPU", max(1, int(SHARE * free_memory()) - taken), kind="cpu")
+    usable = max(1, int(SHARE * free_memory()) - taken)
+    return Device("the CPU", usable, kind="cpu", most=max(usable, int(SHARE * whole_memory())))
 
 
 def device_names() -> str:
@@ -78,11 +80,24 @@ def free_memory(root: Path | str = "/") -> int:
     Args:
         root: Where the file system begins, for tests. Defaults to "/".
     """
-    return min([int(psutil.virtual_memory().available), *_groups(Path(root))])
+    groups = (max(0, most - used) for most, used in _groups(Path(root)))
+    return min([int(psutil.virtual_memory().available), *groups])
 
 
-def _groups(root: Path) -> Iterator[int]:
-    """Bytes that each control group of this process has left."""
+def whole_memory(root: Path | str = "/") -> int:
+    """Return the bytes of memory that the machine has, or its container.
+
+    Args:
+        root: As above. Defaults to "/".
+
+    >>> free_memory() <= whole_memory()
+    True
+    """
+    return min([int(psutil.virtual_memory().total), *(most for most, _ in _groups(Path(root)))])
+
+
+def _groups(root: Path) -> Iterator[tuple[int, int]]:
+    """Bytes that each control group of this process may have, and has for good."""
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, kinds, name = line.split(":", 2)
@@ -101,4 +116,4 @@ def _groups(root: Path) -> Iterator[int]:
                     most = int((folder / limit).read_text())
                     stat = (folder / "memory.stat").read_text()
                     kept = dict(entry.split() for entry in stat.splitlines()).get(files, "0")
-                    yield max(0, most - int((folder / used).read_text()) + int(kept))
+                    yield most, int((folder / used).read_text()) - int(kept)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from carlib.errors import UsageError
 from carlib.memory.rules import RULES
 from carlib.memory.rules.base import kernel_bytes
-from carlib.memory.walk import Walk
+from carlib.memory.walk import Walk, functional
 from carlib.spec import Phase
 
 
@@ -17,6 +18,9 @@ def training_step(model: Any, phase: Phase, batch: int) -> Walk:
         model: That the phase trains, frozen for it.
         phase: Its optimizer, clipping and averages count.
         batch: Photos a step.
+
+    Raises:
+        UsageError: A model that is no graph of layers, or takes photos of any size.
     """
     walk = Walk(batch, training=True, rules=RULES)
     tape, update = walk.tape, Update(walk, phase, model)
@@ -91,11 +95,23 @@ def forward_pass(model: Any, batch: int) -> Walk:
 
 
 def _forward(walk: Walk, model: Any) -> int:
-    photos, tape = model.inputs[0], walk.tape
-    whole = walk.nbytes(photos)
+    graph = functional(model)
+    if graph is None:
+        raise UsageError(
+            f"model {model.name!r} is a {type(model).__name__}, whose layers nobody can walk "
+            "through; make it a functional model, or a Sequential that begins with an Input"
+        )
+    return walk.model(graph, [_entry(walk, model, each) for each in graph.inputs])[0]
+
+
+def _entry(walk: Walk, model: Any, photos: Any) -> int:
+    if None in photos.shape[1:]:
+        raise UsageError(
+            f"model {model.name!r} takes photos of any size, {photos.shape}, and memory goes by "
+            "their size; give its Input one, such as (224, 224, 3)"
+        )
+    whole, tape = walk.nbytes(photos), walk.tape
     if len(photos.shape) == 4:  # photos come as bytes, and are made what the model takes
         given = tape.run("photos", "bytes", [], walk.nbytes(photos, "uint8"), term="input")
-        entry = tape.run("photos", "input", [given], whole, term="input")
-    else:
-        entry = tape.run("features", "input", [], whole, term="input")
-    return walk.model(model, photos, entry)
+        return tape.run("photos", "input", [given], whole, term="input")
+    return tape.run("features", "input", [], whole, term="input")

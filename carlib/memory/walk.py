@@ -88,21 +88,18 @@ class Walk:
 
     # The walk itself.
 
-    def model(self, model: Any, photos: Any, entry: int) -> int:
-        """Walk a functional model forward; return its output."""
-        self.values[id(photos)] = entry
+    def model(self, model: Any, entries: list[int]) -> list[int]:
+        """Walk a functional model forward from its inputs; return its outputs."""
+        self.values.update(zip(map(id, model.inputs), entries, strict=True))
         for node in nodes_of(model):
-            operation = node.operation
             inputs = [self.values[id(tensor)] for tensor in node.input_tensors]
-            part = getattr(operation, "_functional", operation)  # a Sequential's
-            if hasattr(part, "_nodes_by_depth"):  # a model in the model
-                inner = self.model(part, part.inputs[0], inputs[0])
-                self.values[id(node.output_tensors[0])] = inner
-                continue
-            output = self._layer(operation, node, inputs)
-            for tensor in node.output_tensors:
-                self.values[id(tensor)] = output
-        return self.values[id(model.outputs[0])]
+            part = functional(node.operation)
+            if part is not None:  # a model in the model
+                outputs = self.model(part, inputs)
+            else:
+                outputs = [self._layer(node.operation, node, inputs)] * len(node.output_tensors)
+            self.values.update(zip(map(id, node.output_tensors), outputs, strict=True))
+        return [self.values[id(tensor)] for tensor in model.outputs]
 
     def _layer(self, layer: Any, node: Any, inputs: list[int]) -> int:
         trains = getattr(layer, "trainable", False) and any(
@@ -136,6 +133,12 @@ class Walk:
         self.gradients[output] = gradient
         for backward in reversed(self.backwards):
             backward()
+
+
+def functional(layer: Any) -> Any:
+    """Return a model as a graph of layers, of a Sequential what it is inside; None of others."""
+    part = getattr(layer, "_functional", layer)
+    return part if hasattr(part, "_nodes_by_depth") else None
 
 
 def nodes_of(model: Any) -> list[Any]:

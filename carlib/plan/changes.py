@@ -118,11 +118,11 @@ def candidates(
     dearest = dear[0][0]
     fewer = max(1, round(0.7 * dearest.epochs))
     if fewer < dearest.epochs:
-        yield (
-            f"{fewer} instead of {dearest.epochs} epochs in {dearest.name}",
-            (f"phases.{dearest.name}.epochs={fewer}",),
-            False,
-        )
+        settings = [f"phases.{dearest.name}.epochs={fewer}"]
+        if dearest.warmup > fewer:
+            settings.append(f"phases.{dearest.name}.warmup={fewer}")
+        what = f"{fewer} instead of {dearest.epochs} epochs in {dearest.name}"
+        yield what, tuple(settings), False
 
 
 def _fewer_epochs(change: Change) -> bool:

@@ -137,8 +137,9 @@ def _here() -> Device:
 
 
 def _without_probe(change: Change, recipe: Recipe) -> Change:
-    """Leave out settings of the linear probe: as a phase it is not in the recipe."""
+    """Say the linear probe's epochs as the recipe does, and leave out its other settings."""
     if not recipe.linear_probe:
         return change
-    own = tuple(each for each in change.settings if not each.startswith("phases.probe."))
+    said = [each.replace("phases.probe.epochs=", "linear_probe=") for each in change.settings]
+    own = tuple(each for each in said if not each.startswith("phases.probe."))
     return dataclasses.replace(change, settings=own)

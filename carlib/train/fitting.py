@@ -13,6 +13,7 @@ from carlib.errors import RunError
 from carlib.freeze import Freezer
 from carlib.memory.estimate import need_of_training
 from carlib.memory.fit import largest_batch
+from carlib.memory.noun import Need
 from carlib.progress import say
 from carlib.spec import AUTO, AUTO_MOST, Phase, Recipe
 from carlib.train.fitted import Fitted
@@ -34,7 +35,10 @@ def fit_phases(
     """Return, by phase, the photos a step that fit; what is fewer than asked for is told.
 
     Phases that are done stay as they were. What an earlier session took is kept, or divided
-    where this one's device has less memory.
+    where this one's device has less memory; by a percent or two it differs from day to day, so
+    what is expected counts then, not what is safe. Likewise where the memory is shared with other
+    programs: equal runs stay equal whatever else runs, and a number is only made smaller where it
+    could never fit.
 
     Args:
         model: The run's.
@@ -128,24 +132,33 @@ def _fit(
     if device is None:
         return wanted
 
-    def needed(size: int) -> int:
-        """Bytes of a step of so many photos."""
+    def needed(size: int) -> Need:
+        """What a step of so many photos needs."""
         trained = Fitted(phase.batch_size, size, wanted.steps).of(phase)
-        return need_of_training(model, recipe, trained, size, device).safe
+        return need_of_training(model, recipe, trained, size, device)
 
+    most = dataclasses.replace(device, usable=device.most or device.usable, most=0)
     if phase.batch_size == AUTO and before is None:
         size = 2 ** (min(AUTO_MOST, photos).bit_length() - 1)
-        while size and needed(size) > device.usable:
+        while size > 1 and needed(size).safe > device.usable:
             size //= 2
-        if not size:
-            raise _nothing_fits(model, recipe, Fitted(AUTO, 1).of(phase), device)
+        if size == 1 and needed(1).safe > most.usable:
+            raise _nothing_fits(model, recipe, Fitted(AUTO, 1).of(phase), most)
         say(f"phase {phase.name!r}: batch_size = 'auto' is {size} on {device.name}")
         return Fitted(AUTO, size)
-    need = needed(wanted.batch_size)
-    if need <= device.usable:
+    found = needed(wanted.batch_size)
+    need = found.expected if before or device.most else found.safe
+    if need <= most.usable:
+        if need > device.usable:
+            say(
+                f"phase {phase.name!r}: {wanted.batch_size} photos a step need {amount(need)}, and "
+                f"{amount(device.usable)} are free on {device.name} now: end other programs, lest "
+                "the system ends the run"
+            )
         if wanted.steps > 1:
             say(f"phase {phase.name!r}: {wanted.describe(phase)}, as before")
         return wanted
+    device = most
     # Gradients that are accumulated take memory too.
     trained = Fitted(phase.batch_size, wanted.batch_size, max(2, wanted.steps)).of(phase)
     fits = min(largest_batch(model, recipe, trained, device), wanted.batch_size)

@@ -203,28 +203,30 @@ class Training:
     def _fit(self, undo: Undo | None) -> Undo | None:
         """See that what is to come has room; return the state in steps that fit."""
         position = undo.position if undo else Position()
-        room = room_of(self.model, self.freezer, self.material, position, self.workers)
+        of = self.model, self.freezer, self.material, position, self.workers
+        room = room_of(*of)
         check_disk(room, self.folder, self.session, self.budget)
-        check_memory(room)
         device, photos = present_device(room.memory), len(self.material.training)
         kept = self.ledger.fitted
         self.ledger.fitted = fit_phases(
             self.model, self.freezer, self.recipe, photos, position, kept, device
         )
+        check_memory(room_of(*of, self.ledger.fitted))
         return undo and in_steps(undo, self.recipe, photos, kept, self.ledger.fitted)
 
     def _shrink(self, number: int, why: str) -> Position:
         """Go back to the newest save after a step that did not fit; go on in smaller ones."""
         phase, undo, fitted = self.recipe.phases[number], self.keeper.undo, self.ledger.fitted
         assert undo is not None
+        assert self.stage is not None
         smaller = shrunk(phase, fitted[phase.name], why, undo)
+        self.stage.release()
         self.stage = None
         gc.collect()
         self.state.go_back(undo)
         self.ledger.fitted = {**fitted, phase.name: smaller}
         again = undo.split(fitted[phase.name].batch_size // smaller.batch_size)
-        if self.begun_at == undo.position:
-            self.begun_at = again.position
+        self.begun_at = again.position if self.begun_at == undo.position else self.begun_at
         self.keeper.went_back(again)
         self.clock.recent.clear()
         return again.position
@@ -242,6 +244,7 @@ class Training:
             self.weights,
             self.ledger.fitted[self.recipe.phases[position.phase].name],
         )
+        gc.collect()  # an earlier phase's optimizer, of which only itself knows any more
         phase = stage.phase
         stage.trainer.stop_training = False
         say(stage.trained.describe(phase))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from carlib.progress import say
 from carlib.runfolder import RunFolder
 from carlib.session import Session
 from carlib.spec import AUTO, AUTO_MOST, Phase
+from carlib.train.fitted import Fitted
 from carlib.train.outcome import Material
 
 OUTPUT = 20 * 10**9  # bytes that Kaggle keeps of /kaggle/working
@@ -78,6 +80,7 @@ def room_of(
     material: Material,
     position: Position,
     workers: Workers,
+    fitted: Mapping[str, Fitted] | None = None,
 ) -> Room:
     """Return what a run takes from a position on.
 
@@ -87,6 +90,7 @@ def room_of(
         material: Recipe and photos.
         position: Where the run goes on.
         workers: Who loads photos.
+        fitted: Photos a step, by phase. Defaults to None: as the recipe asks.
     """
     recipe = material.recipe
     weights, slots = nbytes(model.variables), 0
@@ -98,7 +102,9 @@ def room_of(
     row = pooled.shape[-1] * np.dtype(pooled.dtype).itemsize
     training, validation = len(material.training), len(material.validation)
     views = max((phase.views for phase in to_come), default=0)
-    photos = (_photos(phase, recipe.model.size) for phase in to_come)
+    asked = {phase.name: _asked(phase, training) for phase in to_come}
+    sizes = asked | {name: each.batch_size for name, each in (fitted or {}).items()}
+    photos = (3 * sizes[phase.name] * (phase.size or recipe.model.size) ** 2 for phase in to_come)
     return Room(
         weights=weights,
         state=weights + slots,
@@ -109,10 +115,9 @@ def room_of(
     )
 
 
-def _photos(phase: Phase, size: int) -> int:
-    """Bytes of a batch, as large as any that is fitted for it."""
-    batch = AUTO_MOST if phase.batch_size == AUTO else int(phase.batch_size)
-    return 3 * batch * (phase.size or size) ** 2
+def _asked(phase: Phase, training: int) -> int:
+    """Photos of a batch, as many as any that is fitted for it has."""
+    return min(AUTO_MOST if phase.batch_size == AUTO else int(phase.batch_size), training)
 
 
 def check_disk(room: Room, folder: RunFolder, session: Session, keep: int | None) -> None:

@@ -212,6 +212,14 @@ class Stage:
         restore(parts, arrays, undo.values, others)
         self.patience.apply(self.schedule)
 
+    def release(self) -> None:
+        """Let go of the optimizer and the traced step: the model would keep both, and their memory.
+
+        The phase cannot go on from here.
+        """
+        self.trainer.compile("sgd")  # one that holds nothing takes their place
+        self.optimizer = None
+
     def check_loss(self, *losses: float) -> None:
         """Raise RunError for a loss that is not finite.
 

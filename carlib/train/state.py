@@ -52,9 +52,10 @@ class State:
 
     def go_back(self, undo: Undo) -> None:
         """Take the state of earlier in this session, which goes on as the same one."""
-        sessions = self.ledger.sessions
+        sessions, starts = self.ledger.sessions, self.ledger.starts
         self._take(undo)
-        self.ledger.sessions = sessions
+        # A first step that was done tells the clock of the next, which is traced again.
+        self.ledger.sessions, self.ledger.starts = sessions, starts
         self.ledger.session.update(steps=undo.steps, photos=undo.photos)
 
     def _take(self, undo: Undo) -> None:
