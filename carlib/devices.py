@@ -177,8 +177,8 @@ def device_named(name: str) -> Device:
     """Return a device by name, or one of so much memory, whose speed is not known.
 
     Args:
-        name: In DEVICES, in any case, or a size such as "16GB" or "15.9GiB": of all memory, as the
-            driver shows it.
+        name: In DEVICES, in any case, or as a driver calls it, or a size such as "16GB" or
+            "15.9GiB": of all memory, as the driver shows it.
 
     Raises:
         UsageError: No such name ("did you mean"); less memory than the system takes.
@@ -191,6 +191,8 @@ def device_named(name: str) -> Device:
         wanted = name.strip().upper()
         if _OTHER_NAMES.get(wanted, wanted) in DEVICES:
             return DEVICES[_OTHER_NAMES.get(wanted, wanted)]
+        if (called := device_of_driver(name)) is not None:
+            return called
         known = {**DEVICES, "16GB": DEVICES["T4"]}  # shown in the message: a size is a name too
         return look_up(known, wanted, "device")
     total = int(float(found[1]) * _UNITS[found[2].upper()])

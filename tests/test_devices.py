@@ -69,7 +69,16 @@ def test_what_gains_from_float16() -> None:
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("T4", "T4"), (" t4 ", "T4"), ("a100-80", "A100-80"), ("A100-40", "A100"), ("l4", "L4")],
+    [
+        ("T4", "T4"),
+        (" t4 ", "T4"),
+        ("a100-80", "A100-80"),
+        ("A100-40", "A100"),
+        ("l4", "L4"),
+        ("Tesla T4", "T4"),
+        ("Tesla P100-PCIE-16GB", "P100"),
+        ("NVIDIA A100-SXM4-80GB", "A100-80"),
+    ],
 )
 def test_a_name_in_any_case(name: str, found: str) -> None:
     assert device_named(name) is DEVICES[found]

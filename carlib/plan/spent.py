@@ -137,7 +137,8 @@ def standing(run: Path | str) -> Standing | None:
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise RunError(
             f"{folder.root}: result.json, timings.csv or {PLAN} is damaged, or of another version "
-            f"({type(error).__name__}: {error}); the next session writes the first two again"
+            f"({type(error).__name__}: {error}); the next session writes the first two again, "
+            f"{PLAN} may go"
         ) from error
 
 
