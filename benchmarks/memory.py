@@ -89,11 +89,13 @@ def _measured(given, cases):
 
 
 def _child(job):
+    from carlib.memory.instrument import LIMITED
+
     child = subprocess.run(
         [sys.executable, str(HERE / "memory_child.py"), json.dumps(job)],
         capture_output=True,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**os.environ, **LIMITED, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     if child.returncode:
         raise SystemExit(f"{job}: {child.stderr.strip()[-1000:]}")

@@ -1,20 +1,15 @@
-"""One measurement of ``memory.py``, in a process of its own: a case's number to JSON."""
+"""One measurement of ``memory.py``, in a process of its own: a case's number to JSON.
+
+Whoever starts it has ``carlib.memory.instrument.LIMITED`` in the environment.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-
-LIMITED = {
-    "TF_CPU_ALLOCATOR_USE_BFC": "true",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "CUDA_VISIBLE_DEVICES": "-1",
-}
 
 
 def main() -> None:
-    os.environ.update(LIMITED)
     import keras
     import memory_cases
     import numpy as np

@@ -103,6 +103,8 @@ def _tried(number, case, runs):
 
 def _runs(number: int, batch: int, limit: int) -> bool:
     """Whether some steps of a case run in ``limit`` MiB."""
+    from carlib.memory.instrument import LIMIT_MIB, LIMITED
+
     job = {"case": number, "of": "LIMITS", "batch": batch, "steps": STEPS, "heap": limit}
     child = subprocess.run(
         [sys.executable, str(HERE / "memory_child.py"), json.dumps(job)],
@@ -110,8 +112,9 @@ def _runs(number: int, batch: int, limit: int) -> bool:
         text=True,
         env={
             **os.environ,
+            **LIMITED,
             "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_CPU_BFC_MEM_LIMIT_IN_MB": str(limit),
+            LIMIT_MIB: str(limit),
         },
     )
     last = (child.stdout.strip().splitlines() or [""])[-1]

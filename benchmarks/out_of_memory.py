@@ -1,12 +1,13 @@
 """A batch far too large under a limited allocator: the runs end, as good as one that fitted.
 
-    python benchmarks/out_of_memory.py [--data DIR] [--seeds 3] [--limit-mib 520] [--batch 128]
+    python benchmarks/out_of_memory.py [--data DIR] [--seeds 5] [--limit-mib 300] [--batch 64]
+                                       [--set KEY=VALUE ...]
 
-Each run trains lite0-quick in a process of its own. "fitted" asks for 16 photos a step, without a
-limit, 8 steps an update; "foreseen" asks for --batch in --limit-mib of memory, and is made smaller
-before the first step; "blind" asks for the same while the estimate is kept from knowing the limit,
-so that steps really run out. Without --data the sample photos are drawn. Accuracies are the best
-epoch's on the validation photos, of the same split for each seed.
+Each run trains lite0-quick in a process of its own, asked for --batch photos a step. "fitted" has
+no limit; "foreseen" has --limit-mib of memory, and is made smaller before the first step; "blind"
+has as little, and its estimate is kept from knowing, so that steps really run out. Without --data
+the sample photos are drawn. Accuracies are the best epoch's on the validation photos, of the same
+split for each seed.
 """
 
 from __future__ import annotations
@@ -20,20 +21,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-LIMITED = {
-    "TF_CPU_ALLOCATOR_USE_BFC": "true",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "CUDA_VISIBLE_DEVICES": "-1",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--limit-mib", type=int, default=520)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--limit-mib", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -47,15 +42,22 @@ def main() -> None:
             data = Path(folder) / "photos"
             write_sample(data)
         arms = {
-            "fitted": {"batch": 16, "accumulate": given.batch // 16},
-            "foreseen": {"batch": given.batch, "limit": given.limit_mib},
-            "blind": {"batch": given.batch, "limit": given.limit_mib, "blind": True},
+            "fitted": {},
+            "foreseen": {"limit": given.limit_mib},
+            "blind": {"limit": given.limit_mib, "blind": True},
         }
         found: dict[str, list[float]] = {name: [] for name in arms}
         for seed in range(given.seeds):
             for name, arm in arms.items():
                 out = Path(folder) / f"{name}-{seed}"
-                job = {"data": str(data), "out": str(out), "seed": seed, **arm}
+                job = {
+                    "data": str(data),
+                    "out": str(out),
+                    "seed": seed,
+                    "batch": given.batch,
+                    "set": given.set,
+                    **arm,
+                }
                 row = _child(job)
                 found[name].append(row["accuracy"])
                 print(f"{name}, seed {seed}: {row}", flush=True)
@@ -64,8 +66,9 @@ def main() -> None:
 
 
 def _child(job: dict) -> dict:
-    limit = job.get("limit")
-    limits = {"TF_CPU_BFC_MEM_LIMIT_IN_MB": str(limit)} if limit else {}
+    from carlib.memory.instrument import LIMIT_MIB, LIMITED
+
+    limits = {LIMIT_MIB: str(job["limit"])} if "limit" in job else {}
     child = subprocess.run(
         [sys.executable, __file__, "--child", json.dumps(job)],
         capture_output=True,
@@ -91,14 +94,8 @@ def _train(job: dict) -> None:
         del region
     if job.get("blind"):
         loop.present_device = lambda *_, **__: None
-    recipe = with_settings(
-        load_recipe("lite0-quick"),
-        [
-            f"seed={job['seed']}",
-            f"phases.*.batch_size={job['batch']}",
-            f"phases.*.accumulate={job.get('accumulate', 1)}",
-        ],
-    )
+    changes = [f"seed={job['seed']}", f"phases.*.batch_size={job['batch']}", *job["set"]]
+    recipe = with_settings(load_recipe("lite0-quick"), changes)
     outcome = train_model(recipe, read_catalog(job["data"]), job["out"])
     result = read_json(Path(job["out"]) / "result.json")
     print(

@@ -12,15 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIMITED = {
-    "TF_CPU_ALLOCATOR_USE_BFC": "true",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "CUDA_VISIBLE_DEVICES": "-1",
-}
-
 
 def measured(cases):
     """Return [requested, variables], in bytes, of each case's second training step."""
+    from carlib.memory.instrument import LIMITED
+
     child = subprocess.run(
         [sys.executable, str(Path(__file__))],
         input=json.dumps(cases),

@@ -60,6 +60,17 @@ class Odd(layers.Layer):
         return inputs * 2.0
 
 
+def test_a_class_of_somebodys_own_has_no_rule_by_its_name():
+    class Dense(layers.Layer):
+        def call(self, inputs):
+            return inputs * 2.0
+
+    photos = keras.Input((16, 16, 3))
+    x = layers.GlobalAveragePooling2D()(Dense(name="own")(layers.Conv2D(8, 3)(photos)))
+    model = keras.Model(photos, layers.Dense(2)(x))
+    assert training_step(model, built(("tiny", 32, "float32", {}))[3], 4).unknown == ["own"]
+
+
 def test_a_layer_without_a_rule_is_named_and_counted():
     photos = keras.Input((16, 16, 3))
     x = layers.Conv2D(8, 3, name="conv")(photos)

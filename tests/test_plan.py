@@ -15,10 +15,11 @@ from carlib.plan import Change, Pace, Plan, Work, describe
 from carlib.plan.noun import Around
 from carlib.plan.text import span
 from carlib.plan.total import APART, ending, lay_out
-from carlib.plan.work import asked, batches, work_of, works_of
+from carlib.plan.work import batches, work_of, works_of
 from carlib.session import RESERVE
 from carlib.spec import ModelSpec, Phase, Recipe
 from carlib.train.fitted import Fitted
+from carlib.train.fitting import asked
 
 HEAD = Phase("head", 5, 1e-2, trains="head", views=2, batch_size=50)
 ALL = Phase("all", 4, 1e-3, size=32, early_stop=2)

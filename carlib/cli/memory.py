@@ -7,22 +7,14 @@ import dataclasses
 import os
 from typing import Any
 
-from carlib.cli.shared import command, named, show
+from carlib.cli.shared import add_recipe, command, named, show
 from carlib.errors import UsageError
 
 
 def add(commands: Any) -> None:
     """Add the command ``memory``."""
     memory = command(commands, "memory", _run, "say what a recipe needs in memory, before its run")
-    memory.add_argument("--recipe", required=True, metavar="NAME|FILE", help="or .toml, .json")
-    memory.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change the recipe, as in carlib train",
-    )
+    add_recipe(memory)
     memory.add_argument("--classes", type=int, default=10, metavar="N", help="(%(default)s)")
     memory.add_argument(
         "--gpu",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from carlib.cli.shared import add_workers, command, named, show
+from carlib.cli.shared import add_recipe, add_workers, command, named, show
 from carlib.errors import UsageError
 
 
@@ -14,16 +14,8 @@ def add(commands: Any) -> None:
     plan = command(
         commands, "plan", _run, "say what a recipe takes in hours, and what would be cheaper"
     )
-    plan.add_argument("--recipe", metavar="NAME|FILE", help="or .toml, .json")
+    add_recipe(plan, required=False)
     plan.add_argument("--data", type=named, metavar="DIR", help="as carlib train has it")
-    plan.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change the recipe, as in carlib train",
-    )
     plan.add_argument(
         "--gpu",
         metavar="NAME",

@@ -45,6 +45,24 @@ def size(text: str) -> int:
     return int(float(found[1]) * units[found[2]])
 
 
+def add_recipe(
+    command: argparse.ArgumentParser,
+    required: bool = True,
+    changes: str = "change the recipe, as in carlib train",
+) -> None:
+    """Add the options that say which recipe, and what is otherwise in it.
+
+    Args:
+        command: To add them to.
+        required: Whether a recipe must be given. Defaults to True.
+        changes: What the help says of changes.
+    """
+    command.add_argument("--recipe", required=required, metavar="NAME|FILE", help="or .toml, .json")
+    command.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=changes
+    )
+
+
 def add_workers(command: argparse.ArgumentParser) -> None:
     """Add the option that says who loads photos."""
     command.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from carlib.cli.shared import STOPPED, add_workers, command, named, show, size
+from carlib.cli.shared import STOPPED, add_recipe, add_workers, command, named, show, size
 
 
 def add(commands: Any) -> None:
@@ -14,16 +14,11 @@ def add(commands: Any) -> None:
     train.add_argument(
         "--data", type=named, required=True, metavar="DIR", help="train/<class>/* or train.csv"
     )
-    train.add_argument("--recipe", required=True, metavar="NAME|FILE", help="or .toml, .json")
-    train.add_argument("--out", type=named, required=True, metavar="RUN", help="the run folder")
-    train.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change the recipe: seed=1, model.size=128, phases.head.lr=1e-3, phases.*.epochs=2",
+    add_recipe(
+        train,
+        changes="change the recipe: seed=1, model.size=128, phases.head.lr=1e-3, phases.*.epochs=2",
     )
+    train.add_argument("--out", type=named, required=True, metavar="RUN", help="the run folder")
     train.add_argument(
         "--epochs-from",
         type=named,

@@ -117,9 +117,10 @@ def need_of_forward(
 
 def _need(name: str, walk: Walk, weights: int, slots: int, device: Device | None) -> Need:
     peak = walk.tape.peak()
-    requested = weights + slots + peak.nbytes
+    fixed = weights + slots
+    requested = fixed + peak.nbytes
     unknown = unknown_share(walk, peak)
-    safe = laws.safe(requested, peak, unknown)
+    safe = laws.safe(fixed, peak, unknown)
     terms = {
         "weights": weights + _sum(peak, "weights"),
         "slots": slots,
@@ -143,8 +144,8 @@ def _need(name: str, walk: Walk, weights: int, slots: int, device: Device | None
         batch=walk.batch,
         size=0,
         requested=requested,
-        expected=laws.expected(requested, peak),
-        expected_between=laws.between(requested, peak, unknown),
+        expected=laws.expected(fixed, peak),
+        expected_between=laws.between(fixed, peak, unknown),
         safe=safe,
         terms=terms,
         peak=f"{way}, {peak.layer}: {peak.what}",

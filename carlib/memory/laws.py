@@ -8,46 +8,55 @@ from __future__ import annotations
 
 from carlib.memory.tape import Peak
 
+# Weights and slots are there before the first step and lie side by side: the laws are of the rest.
 # The allocator splits a free chunk only where it is twice the request or 128 MB larger, so what it
 # has in use is more: a share of all, and a part of the largest tensor, which lies in what others
 # left (bfc_allocator.cc of TensorFlow).
-IN_USE, IN_USE_OF_LARGEST = 0.06, 0.43
+IN_USE, IN_USE_OF_LARGEST = 1.08, 0.42
 # Of 95% of models, as shares of what is expected.
-SPREAD = (0.885, 1.175)
+SPREAD = (0.84, 1.265)
 # Free chunks lie between those in use, and a limit has to leave room for them: a share of all, or,
-# where few large tensors are the peak, a part of the largest. True limits lie between 1.03 and 1.3
-# times what is asked for (benchmarks/memory_limits.py), and once at 1.24 of it where TensorFlow had
-# one thread for operations.
-SAFE, SAFE_OF_LARGEST = 1.28, 0.75
+# where few large tensors are the peak, a part of the largest. True limits of twelve steps lie
+# between 1.04 and 1.35 times what is asked for (benchmarks/memory_limits.py).
+SAFE, SAFE_OF_LARGEST = 1.3, 0.75
 # For each share of what is asked for by layers that no rule knows, as much again.
 UNKNOWN = 1.0
 
 
-def expected(requested: int, peak: Peak) -> int:
-    """Return U, what the allocator has in use at the peak, in bytes."""
-    return int(requested * (1 + IN_USE) + IN_USE_OF_LARGEST * largest(peak))
+def expected(fixed: int, peak: Peak) -> int:
+    """Return U, what the allocator has in use at the peak, in bytes.
+
+    Args:
+        fixed: Bytes of what is there before and after: weights, slots.
+        peak: Of the step.
+    """
+    return int(fixed + _in_use(peak))
 
 
-def between(requested: int, peak: Peak, unknown: float) -> tuple[int, int]:
+def between(fixed: int, peak: Peak, unknown: float) -> tuple[int, int]:
     """Return where U lies for 95% of models, in bytes.
 
     Args:
-        requested: R.
+        fixed: As above.
         peak: Of the step.
         unknown: Share of the peak that layers without a rule hold, 0 to 1.
     """
-    middle, wider = expected(requested, peak), UNKNOWN * unknown
+    middle, wider = _in_use(peak), UNKNOWN * unknown
     # Never below what was asked for, where all of that is known.
-    low = max(requested, middle * SPREAD[0]) * (1 - wider / 2)
-    return int(low), int(middle * SPREAD[1] * (1 + wider))
+    low = max(peak.nbytes, middle * SPREAD[0]) * (1 - wider / 2)
+    return int(fixed + low), int(fixed + middle * SPREAD[1] * (1 + wider))
 
 
-def safe(requested: int, peak: Peak, unknown: float) -> int:
+def safe(fixed: int, peak: Peak, unknown: float) -> int:
     """Return T, a limit of the allocator that does not run out, in bytes."""
-    room = max(requested * SAFE, requested + SAFE_OF_LARGEST * largest(peak))
-    return int(room * (1 + UNKNOWN * unknown))
+    room = max(peak.nbytes * SAFE, peak.nbytes + SAFE_OF_LARGEST * largest(peak))
+    return int(fixed + room * (1 + UNKNOWN * unknown))
 
 
 def largest(peak: Peak) -> int:
     """Bytes of the largest tensor at the peak, or of its scratch."""
     return max([peak.scratch, *(tensor.nbytes for tensor in peak.alive[:1])])
+
+
+def _in_use(peak: Peak) -> float:
+    return peak.nbytes * IN_USE + IN_USE_OF_LARGEST * largest(peak)

@@ -120,10 +120,9 @@ class Walk:
 
     def _rule(self, layer: Any) -> Callable[..., Any]:
         for kind in type(layer).__mro__:
-            if kind.__name__ in self.rules:
+            # A class of somebody's own may be called Dense as well.
+            if kind.__module__.startswith("keras.") and kind.__name__ in self.rules:
                 return self.rules[kind.__name__]
-            if kind.__module__.startswith("keras.") and kind.__name__ in ("Layer", "Operation"):
-                break
         self.unknown.append(layer.name)
         return self.rules["?"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from carlib.plan.noun import Work
 from carlib.spec import Phase, Recipe
 from carlib.train.fitted import Fitted
-from carlib.train.fitting import UNKNOWN
+from carlib.train.fitting import asked
 from carlib.train.stage import VALIDATION_BATCH
 
 
@@ -71,13 +71,3 @@ def works_of(
         work_of(recipe, phase, training, validation, fitted.get(phase.name))
         for phase in recipe.phases
     )
-
-
-def asked(phase: Phase, photos: int) -> Fitted:
-    """Return the photos a step that a phase asks for, whatever the memory.
-
-    >>> asked(Phase("all", 1, 1e-3, batch_size="auto"), 1000).batch_size
-    32
-    """
-    size = phase.batch_size
-    return Fitted(size, min(UNKNOWN if isinstance(size, str) else size, photos))

@@ -12,15 +12,13 @@ from carlib.devices import Device
 from carlib.errors import RunError
 from carlib.freeze import Freezer
 from carlib.memory.estimate import need_of_training
-from carlib.memory.fit import largest_batch
+from carlib.memory.fit import largest_batch, photos_a_step
 from carlib.memory.noun import Need
 from carlib.progress import say
 from carlib.spec import AUTO, AUTO_MOST, Phase, Recipe
 from carlib.train.fitted import Fitted
 from carlib.train.resources import amount
 from carlib.train.undo import Undo
-
-UNKNOWN = 32  # photos a step that "auto" is where the device's memory is not known
 
 
 def fit_phases(
@@ -60,7 +58,7 @@ def fit_phases(
         if before and before.asked != phase.batch_size:
             before = None
         if before is None and number == position.phase and (position.epoch or position.step):
-            before = _asked(phase, photos)  # begun by a version that fitted nothing
+            before = asked(phase, photos)  # begun by a version that fitted nothing
         freezer.apply(phase)
         found[phase.name] = _fit(model, recipe, phase, photos, before, device)
     return found
@@ -85,7 +83,7 @@ def in_steps(
     if not (undo.position.epoch or undo.position.step):
         return undo
     phase = recipe.phases[undo.position.phase]
-    was = before.get(phase.name) or _asked(phase, photos)
+    was = before.get(phase.name) or asked(phase, photos)
     return undo.split(was.batch_size // now[phase.name].batch_size)
 
 
@@ -115,9 +113,17 @@ def shrunk(phase: Phase, fitted: Fitted, why: str, undo: Undo) -> Fitted:
     return smaller
 
 
-def _asked(phase: Phase, photos: int) -> Fitted:
-    size = UNKNOWN if phase.batch_size == AUTO else int(phase.batch_size)
-    return Fitted(phase.batch_size, min(size, photos))
+def asked(phase: Phase, photos: int) -> Fitted:
+    """Return the photos a step that a phase asks for, whatever the memory.
+
+    Args:
+        phase: Of the recipe.
+        photos: How many train: no batch is larger.
+
+    >>> asked(Phase("all", 1, 1e-3, batch_size="auto"), 1000).batch_size
+    32
+    """
+    return Fitted(phase.batch_size, min(photos_a_step(phase, None), photos))
 
 
 def _fit(
@@ -128,7 +134,7 @@ def _fit(
     before: Fitted | None,
     device: Device | None,
 ) -> Fitted:
-    wanted = before or _asked(phase, photos)
+    wanted = before or asked(phase, photos)
     if device is None:
         return wanted
 

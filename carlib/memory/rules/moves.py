@@ -109,11 +109,11 @@ def dropout(walk: Walk, layer: Any, node: Any, inputs: list[int]) -> Made:
 
 def scaled(walk: Walk, layer: Any, node: Any, inputs: list[int]) -> Made:
     """Rescaling, Normalization: element by element, in the output's type."""
-    size = walk.nbytes(node.output_tensors[0])
-    y = walk.tape.run(layer.name, "output", inputs, size, reuse=inputs)
+    name, size = layer.name, walk.nbytes(node.output_tensors[0])
+    y = walk.tape.run(name, "output", inputs, size, reuse=inputs)
 
     def back(dy: int) -> None:
-        walk.give(inputs[0], walk.tape.run(layer.name, "gradient", [dy], size, reuse=[dy]), "")
+        walk.give(inputs[0], walk.tape.run(name, "gradient", [dy], size, reuse=[dy]), name)
 
     return y, back
 
