@@ -24,12 +24,13 @@ from carlib.checkpoints.state import model_state
 from carlib.errors import CarlibError, UsageError
 from carlib.files import write_whole
 from carlib.loader import Loader
+from carlib.models.build import blocks
 from carlib.predict import make_forward
 from carlib.progress import progress
 
 log = logging.getLogger("carlib")
 
-POOL, DROPOUT, CLASSES = "head_pool", "head_dropout", "head_classes"
+POOL = "head_pool"  # the head's first layer
 
 
 def body_of(model: keras.Model) -> keras.Model:
@@ -56,7 +57,9 @@ def head_of(model: keras.Model) -> keras.Model:
     """
     pooled = model.get_layer(POOL).output
     features = keras.Input(pooled.shape[1:], dtype=pooled.dtype, name="features")
-    output = model.get_layer(CLASSES)(model.get_layer(DROPOUT)(features))
+    output = features
+    for layer in blocks(model)["head"][1:]:
+        output = layer(output)
     return keras.Model(features, output, name="head")
 
 

@@ -26,7 +26,8 @@ class Trained:
     """What a phase trains.
 
     Args:
-        blocks: Names of the blocks that train, bottom first.
+        blocks: Names of the blocks that train, bottom first; with ``batchnorm = "only"``, of
+            their weights the BatchNorms' gamma and beta.
         of_blocks: Count of all blocks.
         layers: All layers.
         trainable_layers: Those of the blocks that train.
@@ -112,7 +113,7 @@ class Freezer:
                 if isinstance(layer, layers.BatchNormalization):
                     _set_norm(layer, phase.batchnorm if trains else "frozen")
                 else:
-                    layer.trainable = trains
+                    layer.trainable = trains and (name == "head" or phase.batchnorm != "only")
                 if layer.name in self._rates:
                     layer.rate = self._rates[layer.name] if trains else 0.0
         weights = self.model.trainable_weights
@@ -169,9 +170,9 @@ def _set_norm(layer: Any, policy: str) -> None:
     """Apply a BatchNorm policy of ``Phase.batchnorm`` to one layer."""
     layer.trainable = policy != "frozen"
     # Keras ties gamma and beta to the batch statistics: a layer that trains normalises by the
-    # batch. "affine" trains them on the moving statistics, so it must not hear of training.
+    # batch. "affine" and "only" train them on the moving statistics: it must not hear of training.
     vars(layer).pop("call", None)
-    if policy == "affine":
+    if policy in ("affine", "only"):
         inference = functools.partial(type(layer).call, layer)
         vars(layer)["call"] = lambda inputs, training=None, mask=None: inference(
             inputs, training=False, mask=mask

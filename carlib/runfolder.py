@@ -7,7 +7,7 @@ run/history.csv            a row an epoch; nothing that differs between equal ru
 run/timings.csv            a row an epoch: seconds, wait for photos, session
 run/sessions.csv           a row a session: when, where, how far, why it stopped, hours and photos
 run/left-out.csv           photos that could not be used, and why
-run/predictions/*.npz      Predictions
+run/predictions/*.npz      Predictions; epochs.npz: which validation photos each epoch had right
 run/report.html, run/plots/*.png, run/result.json
 """
 
@@ -111,6 +111,11 @@ class RunFolder:
     @property
     def result(self) -> Path:
         return self.root / "result.json"
+
+    @property
+    def epochs(self) -> Path:
+        """Which validation photos each epoch had right."""
+        return self.root / "predictions" / "epochs.npz"
 
     def predictions(self, name: str) -> Path:
         """File of the predictions called ``name`` ("validation", "test")."""

@@ -41,8 +41,32 @@ def _step(phase: Phase, steps: int, epoch: float, warmup: int) -> Any:
     return _WarmUp(schedules.ExponentialDecay(phase.lr, every, phase.decay, staircase=True), warmup)
 
 
+def _cyclic(phase: Phase, steps: int, epoch: float, warmup: int) -> Any:
+    """Straight up from decay * lr to lr and back (Smith 2017, arxiv.org/abs/1506.01186)."""
+    every = round(phase.every * epoch) if phase.every else -(-steps // 3)
+    # Of one update, a cycle would never leave its low end.
+    return _WarmUp(_Triangle(phase.decay * phase.lr, phase.lr, max(2, every)), warmup)
+
+
 def _plateau(phase: Phase, steps: int, epoch: float, warmup: int) -> Any:
     return _Scaled(_constant(phase, steps, epoch, warmup))
+
+
+class _Triangle(schedules.LearningRateSchedule):
+    """Between two rates and back, over and over, from the low one on."""
+
+    def __init__(self, low: float, high: float, cycle: int):
+        super().__init__()
+        self.low, self.high, self.cycle = low, high, cycle
+
+    def __call__(self, step: Any) -> Any:
+        # In whole numbers: late steps lie closer together than float32 can tell.
+        within = keras.ops.cast(keras.ops.mod(step, self.cycle), "float32")
+        off = keras.ops.absolute(2 * within / self.cycle - 1)  # from the peak
+        return self.high - (self.high - self.low) * off
+
+    def get_config(self) -> dict[str, Any]:
+        return {"low": self.low, "high": self.high, "cycle": self.cycle}
 
 
 class _WarmUp(schedules.LearningRateSchedule):
@@ -131,7 +155,13 @@ def _sgd(lr: Any, phase: Phase) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-SCHEDULES = {"constant": _constant, "cosine": _cosine, "step": _step, "plateau": _plateau}
+SCHEDULES = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "step": _step,
+    "plateau": _plateau,
+    "cyclic": _cyclic,
+}
 OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
 
 

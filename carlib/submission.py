@@ -1,13 +1,15 @@
-"""Predictions, and the submission file checked against the sample submission."""
+"""Predictions, what each epoch had right, and the submission checked against the sample."""
 
 from __future__ import annotations
 
 import io
 import logging
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,17 +77,14 @@ class Predictions:
     def save(self, path: Path | str) -> None:
         """Write all of it to one .npz file, whole or not at all."""
         labels = {} if self.labels is None else {"labels": np.array(self.labels, np.int32)}
-        # In memory first: on a full disk, np.savez leaves its zip open, which complains later.
-        content = io.BytesIO()
-        np.savez(
-            content,
+        _write(
+            path,
             ids=np.array(self.ids),
             classes=np.array(self.classes),
             probabilities=np.asarray(self.probabilities, np.float32),
             source=np.array(self.source),
             **labels,
         )
-        write_whole(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path | str) -> Predictions:
@@ -94,27 +93,121 @@ class Predictions:
         Raises:
             DataError: Missing, damaged or another kind of file.
         """
-        try:
-            # np.load leaves a damaged file open when given its name.
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
-                return cls(
-                    ids=tuple(kept["ids"].tolist()),
-                    classes=tuple(kept["classes"].tolist()),
-                    probabilities=kept["probabilities"],
-                    source=str(kept["source"]),
-                    labels=tuple(kept["labels"].tolist()) if "labels" in kept else None,
-                )
-        # numpy's and zipfile's many kinds; TypeError: one array, from np.save.
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            EOFError,
-            RuntimeError,
-            zipfile.BadZipFile,
-        ) as error:
-            raise DataError(f"{path} is not a carlib predictions file: {error}") from error
+        with _kept(path, "predictions") as kept:
+            return cls(
+                ids=tuple(kept["ids"].tolist()),
+                classes=tuple(kept["classes"].tolist()),
+                probabilities=kept["probabilities"],
+                source=str(kept["source"]),
+                labels=tuple(kept["labels"].tolist()) if "labels" in kept else None,
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Epochs:
+    """Which validation photos each epoch of a run had right.
+
+    Args:
+        ids: N different photo ids.
+        classes: C class names.
+        labels: N class numbers, the truth.
+        correct: Booleans, shape (epochs, N): whether the most probable class was the label.
+
+    Raises:
+        UsageError: Shapes that do not fit, ids twice, label numbers without a class.
+
+    >>> epochs = Epochs(("a", "b"), ("x", "y"), (0, 1), np.array([[True, False], [True, True]]))
+    >>> epochs.accuracies()
+    [0.5, 1.0]
+    """
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    correct: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape, kind = np.shape(self.correct), np.asarray(self.correct).dtype
+        if len(shape) != 2 or shape[1] != len(self.ids) or kind.kind != "b":
+            raise UsageError(
+                f"Epochs: correct must be booleans of the shape (epochs, photos) = (any, "
+                f"{len(self.ids)}); received {kind} {shape}"
+            )
+        if len(set(self.ids)) < len(self.ids):
+            twice = next(name for name in self.ids if self.ids.count(name) > 1)
+            raise UsageError(f"Epochs: ids must differ; {twice!r} occurs twice")
+        if len(self.labels) != len(self.ids):
+            raise UsageError(
+                f"Epochs: {len(self.labels)} labels for {len(self.ids)} photos; give one each"
+            )
+        if not all(0 <= number < len(self.classes) for number in self.labels):
+            raise UsageError(f"Epochs: labels must be numbers below {len(self.classes)}")
+
+    def accuracies(self) -> list[float]:
+        """Return the validation accuracy of each epoch, as history.csv has it."""
+        return [float(np.mean(row)) for row in self.correct]
+
+    def save(self, path: Path | str) -> None:
+        """Write all of it to one .npz file, whole or not at all."""
+        _write(
+            path,
+            ids=np.array(self.ids),
+            classes=np.array(self.classes),
+            labels=np.array(self.labels, np.int32),
+            correct=self.correct,
+        )
+
+
+def read_epochs(path: Path | str) -> Epochs:
+    """Read what ``Epochs.save`` wrote.
+
+    Args:
+        path: ``RunFolder.epochs`` of a run that is done.
+
+    Raises:
+        DataError: Missing, damaged or another kind of file.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "epochs.npz"
+    >>> Epochs(("a", "b"), ("x", "y"), (0, 1), np.array([[True, False]])).save(path)
+    >>> read_epochs(path).correct.shape
+    (1, 2)
+    """
+    with _kept(path, "epochs") as kept:
+        return Epochs(
+            ids=tuple(kept["ids"].tolist()),
+            classes=tuple(kept["classes"].tolist()),
+            labels=tuple(kept["labels"].tolist()),
+            correct=kept["correct"],
+        )
+
+
+def _write(path: Path | str, **arrays: np.ndarray) -> None:
+    # In memory first: on a full disk, np.savez leaves its zip open, which complains later.
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_whole(path, content.getvalue())
+
+
+@contextmanager
+def _kept(path: Path | str, what: str) -> Iterator[Any]:
+    """Give the arrays of a file; whatever is wrong with them is a DataError."""
+    try:
+        # np.load leaves a damaged file open when given its name.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+            yield kept
+    # numpy's and zipfile's many kinds; TypeError: one array, from np.save.
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        UsageError,
+    ) as error:
+        raise DataError(f"{path} is not a carlib {what} file: {error}") from error
 
 
 def find_sample_submission(folder: Path | str) -> Path | None:

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from carlib.runfolder import RunFolder
 from carlib.session import Every, Session
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -166,10 +167,12 @@ def final(out: Path) -> dict[str, Any]:
     arrays, state = read_state(checkpoint)
     best = state["parts"]["ledger"]["best"]
     model = keras.models.load_model(out / "best" / "model.keras")
+    epochs = RunFolder(out).epochs
     return {
         "position": checkpoint.position,
         "arrays": {key: value.tobytes() for key, value in arrays.items()},
         "history": (out / "history.csv").read_bytes(),
+        "epochs": epochs.read_bytes() if epochs.is_file() else b"",
         "best": {key: best[key] for key in ("phase", "epoch", "value")},
         "best weights": [weight.tobytes() for weight in model.get_weights()],
         "best arrays": _weights(out / "chain" / (best["checkpoint"] or checkpoint.name)),

@@ -53,6 +53,7 @@ TABLE: list[tuple[Recipe, tuple[int, int, int], str, list[str]]] = [
             ("seed=1", "seed: 0 -> 1"),
             ("monitor=loss", "monitor: accuracy -> loss"),
             ("validation_share=0.3", "validation_share: 0.2 -> 0.3"),
+            ("training_share=0.5", "training_share: 1.0 -> 0.5"),
             ("label_smoothing=0.1", "label_smoothing: 0.0 -> 0.1"),
             ("model.size=48", "model.size: 32 -> 48"),
             ("model.dropout=0.5", "model.dropout: 0.2 -> 0.5"),

@@ -1,4 +1,4 @@
-"""Splits and folds: stratified, groups whole, few photos moved; class weights."""
+"""Splits, folds and fewer photos: stratified, groups whole, few photos moved; class weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections import Counter
 
 import pytest
 
-from carlib.catalog import Catalog, class_weights, fold, split
+from carlib.catalog import Catalog, class_weights, fold, parted, split, thinned
 from carlib.errors import DataError, UsageError
+from carlib.spec import ModelSpec, Phase, Recipe
 
 COUNTS = {"0": 2, "1": 3, "2": 10, "3": 17, "10": 40}
 
@@ -456,10 +457,163 @@ def test_folds_that_there_are_not(folds, which, message):
         fold(make({"a": 9, "b": 9}), folds, which, 0)
 
 
-@pytest.mark.parametrize("way", [lambda catalog: fold(catalog, 2, 0, 0), class_weights])
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda catalog: fold(catalog, 2, 0, 0),
+        lambda catalog: thinned(catalog, 0.5, 0),
+        class_weights,
+    ],
+)
 def test_labels_are_needed(way):
     with pytest.raises(UsageError, match=r"^\w+ needs labels, and this catalog has none$"):
         way(Catalog(("a",), ("b",)))
+
+
+# ---------------------------------------------------------------- fewer of those that train
+
+THINNED = [0.001, 0.05, 0.1, 0.2, 0.25, 1 / 3, 0.5, 0.7, 0.999, 1]
+
+
+@pytest.mark.parametrize("share", THINNED)
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_a_share_of_each_class_trains(share, seed):
+    catalog = make()
+    fewer = thinned(catalog, share, seed)
+    kept = set(fewer.ids)
+    assert fewer == catalog.take(n for n, name in enumerate(catalog.ids) if name in kept)
+    for name, count in fewer.counts().items():
+        assert count == max(1, round(share * COUNTS[name]))
+
+
+def test_all_of_them_are_the_catalog_itself():
+    catalog = with_external(grouped())
+    assert thinned(catalog, 1, 3) is catalog
+    assert thinned(catalog, 0.9999, 3) == catalog
+
+
+@pytest.mark.parametrize(
+    ("share", "seed", "expected"),
+    [
+        (0.1, 0, "0/0 1/0 2/1 3/5 3/16 10/2 10/3 10/20 10/32"),
+        (0.2, 3, "0/1 1/2 2/7 2/9 3/1 3/3 3/8 10/1 10/2 10/6 10/12 10/15 10/24 10/25 10/27"),
+    ],
+)
+def test_who_trains_is_for_ever(share, seed, expected):
+    """Runs go on, and are compared, over it."""
+    assert list(thinned(make(), share, seed).ids) == [f"{name}.png" for name in expected.split()]
+
+
+MIXED = Catalog(
+    # Class z is in no group the most frequent.
+    tuple(f"{n:02}" for n in range(14)),
+    tuple(f"{n:02}" for n in range(14)),
+    ("x", "y", "z"),
+    (0, 0, 2, 0, 0, 1, 1, 1, 2, 0, 1, 1, 0, 0),
+    tuple("gggghhhhhijjkk"),
+)
+
+
+@pytest.mark.parametrize(
+    "catalog",
+    [make(), grouped(), MIXED, with_external(grouped(), tuple("0123456789"))],
+    ids=["photos", "groups", "a class without groups", "another origin"],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_fewer_are_among_more_and_groups_stay_whole(catalog, seed):
+    parts = [thinned(catalog, share, seed) for share in THINNED]
+    for smaller, larger in itertools.pairwise(parts):
+        assert set(smaller.ids) <= set(larger.ids)
+    assert len(parts[0]) < len(parts[-1])
+    groups = dict(zip(catalog.ids, catalog.groups or catalog.ids, strict=True))
+    for part in parts:
+        assert min(part.counts().values()) >= 1
+        rest = set(catalog.ids) - set(part.ids)
+        assert not {groups[name] for name in part.ids} & {groups[name] for name in rest}
+
+
+def test_shares_of_groups_come_near():
+    for share, seed in itertools.product(THINNED, range(5)):
+        for name, count in thinned(grouped(), share, seed).counts().items():
+            sizes = sorted(SIZES[name])
+            photos = sum(sizes)
+            if sizes[0] <= share * photos:
+                assert abs(count - share * photos) <= max(sizes[-1], 1) / 2 + 1
+            # Most of a class comes last.
+            assert count < sizes[-1] or 2 * sizes[-1] <= photos or share >= 0.5
+
+
+def test_a_class_that_has_no_photos_has_none():
+    assert thinned(make({"a": 4, "b": 0}), 0.5, 0).counts() == {"a": 2, "b": 0}
+
+
+def test_photos_of_another_origin_count_like_the_others():
+    catalog = with_external(make({"a": 10, "b": 10, "c": 3}), ())
+    assert thinned(catalog, 0.5, 0).counts() == {"a": round(6.5), "b": 5, "c": 5}
+    own = dataclasses.replace(catalog, origins=None)
+    assert thinned(own, 0.5, 0).ids == thinned(catalog, 0.5, 0).ids
+
+
+def test_who_trains_depends_on_seed_and_name_alone():
+    catalog = make()
+    assert len({thinned(catalog, 0.5, seed).ids for seed in range(10)}) == 10
+    turned = catalog.take(reversed(range(len(catalog))))
+    assert set(thinned(turned, 0.5, 0).ids) == set(thinned(catalog, 0.5, 0).ids)
+    other = thinned(make({"x": 9, "10": 40}), 0.5, 0).ids
+    assert {n for n in other if n[:2] == "10"} == {
+        n for n in thinned(catalog, 0.5, 0).ids if n[:2] == "10"
+    }
+
+
+def test_a_clean_up_moves_few_of_those_that_train():
+    catalog = make({"a": 40})
+    before = set(thinned(catalog, 0.5, 0).ids)
+    for name in catalog.ids:
+        assert len(before ^ set(thinned(catalog.without([name]), 0.5, 0).ids)) <= 2
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan")])
+def test_training_shares_out_of_bounds(share):
+    with pytest.raises(UsageError, match=r"^thinned: share must be above 0, up to 1; received "):
+        thinned(make(), share, 0)
+
+
+# ---------------------------------------------------------------- as a recipe says
+
+
+def told(**options) -> Recipe:
+    return Recipe("r", ModelSpec("tiny", 32), (Phase("all", 1, 1e-3),), seed=3, **options)
+
+
+def by_id(catalog: Catalog) -> Catalog:
+    return catalog.take(sorted(range(len(catalog)), key=catalog.ids.__getitem__))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, lambda catalog: split(catalog, 0.2, 3)),
+        ({"validation_share": 0.4}, lambda catalog: split(catalog, 0.4, 3)),
+        ({"validation_share": 0}, lambda catalog: split(catalog, 0, 3)),
+        ({"folds": 2, "fold": 1}, lambda catalog: fold(catalog, 2, 1, 3)),
+    ],
+)
+@pytest.mark.parametrize("share", [1, 0.5, 0.01])
+def test_the_photos_of_a_recipe(options, expected, share):
+    """Who validates is the same whatever trains; in the order of the ids, however they came."""
+    catalog = with_external(make(), ())
+    training, validation = expected(by_id(catalog))
+    for given in (catalog, catalog.take(reversed(range(len(catalog))))):
+        found = parted(given, told(training_share=share, **options))
+        assert found == (thinned(training, share, 3), validation)
+    assert min(found[0].counts().values()) >= 1
+
+
+def test_folds_of_few_photos_train_on_photos_of_all_folds():
+    catalog = by_id(make({"a": 100, "b": 100}))
+    where = place(catalog, 5, 3)
+    training, _ = parted(catalog, told(folds=5, fold=2, training_share=0.25))
+    assert set(Counter(where[name] for name in training.ids)) == {0, 1, 3, 4}
 
 
 # ---------------------------------------------------------------- class weights

@@ -224,6 +224,8 @@ def test_sample_and_its_zip_are_the_same_catalog(tmp_path, capsys):
         ("heavy", ["--mixup", 0.4, "--cutmix", 1, "--clean-share", 0.1], 0.1),
         ("cars", ["--erasing", 1], 0),
         ("scratch", [], 0.225),
+        ("scratch-Perspective+InvertImg", [], 0.405),
+        ("light-RandomResizedCrop", ["--erasing", 0.5], 0.125),
     ],
 )
 def test_augment_draws_a_grid(photos, tmp_path, capsys, preset, options, share):
@@ -240,7 +242,7 @@ def test_augment_draws_a_grid(photos, tmp_path, capsys, preset, options, share):
 
 
 def test_augment_explains_its_presets(capsys):
-    from carlib.augment import PRESETS
+    from carlib.augment import PRESETS, TRANSFORMS
 
     with pytest.raises(SystemExit) as stop:
         main(["augment", "--help"])
@@ -248,6 +250,8 @@ def test_augment_explains_its_presets(capsys):
     words = " ".join(capsys.readouterr().out.split())
     for name, preset in PRESETS.items():
         assert f" {name} {preset.description}" in words
+    assert f"transforms: {', '.join(TRANSFORMS)}" in words
+    assert "or one changed, as light+ToGray-HorizontalFlip" in words
 
 
 def test_models_lists_every_backbone(capsys):
@@ -255,6 +259,8 @@ def test_models_lists_every_backbone(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(BACKBONES)
     assert "imagenet, noisy-student  E" in lines[list(BACKBONES).index("efficientnet-b3")]
+    assert all(" billion multiply-adds  none" in line for line in lines)
+    assert "0.41 billion" in lines[list(BACKBONES).index("efficientnet-lite0")]
     assert main(["models", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)["models"]
     assert {each["name"]: each["size"] for each in said}["efficientnet-b7"] == 600

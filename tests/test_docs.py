@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/kaggle.md", "docs/memory.md")
+    for name in ("README.md", "docs/kaggle.md", "docs/memory.md", "docs/own.md")
 }
 
 

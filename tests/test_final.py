@@ -52,6 +52,11 @@ def test_folds_go_too(tmp_path):
     assert not with_epochs_of(folded, write_run(tmp_path, ["head"] * 3, 2)).validates
 
 
+def test_a_share_of_the_photos_goes_too(tmp_path):
+    fewer = dataclasses.replace(RECIPE, training_share=0.5)
+    assert with_epochs_of(fewer, write_run(tmp_path, ["head"] * 3, 2)).training_share == 1
+
+
 def test_a_linear_probe_is_a_phase_like_any(tmp_path):
     probed = dataclasses.replace(RECIPE, phases=(REST,), linear_probe=4)
     found = with_epochs_of(probed, write_run(tmp_path, ["probe"] * 4 + ["all"] * 9, 6))

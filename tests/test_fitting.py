@@ -24,9 +24,10 @@ from carlib.freeze import Freezer
 from carlib.loader import Loader, View
 from carlib.memory.instrument import LIMIT_MIB, LIMITED
 from carlib.models.build import build_model
-from carlib.runfolder import read_json, read_table
+from carlib.runfolder import RunFolder, read_json, read_table
 from carlib.session import Every, Session
 from carlib.spec import ModelSpec, Phase, Recipe, from_json, to_json, with_settings
+from carlib.submission import read_epochs
 from carlib.train import fitting, loop, stage, train_model
 from carlib.train.fitted import Fitted
 from carlib.train.fitting import fit_phases
@@ -448,6 +449,20 @@ def test_a_halved_run_equals_one_that_was_begun_anew_there_in_halves(
     assert phases[name]["batch_size"] == 2 * half
     accumulate = next(phase.accumulate for phase in told.phases if phase.name == name)
     assert phases[name]["fitted"] == {"batch_size": half, "accumulate": 2 * accumulate}
+
+
+@pytest.mark.once
+def test_epochs_that_are_trained_again_are_told_once(tmp_path, catalog, recipe, monkeypatch):
+    """The first epoch is done, but not saved, when a step of the second runs out of memory."""
+    monkeypatch.setattr("carlib.train.saver.Saver.worth_it", lambda self: False)
+    told = dataclasses.replace(recipe, phases=recipe.phases[1:])
+    with limited(monkeypatch), failing(monkeypatch, 5) as tried:
+        assert train_model(told, catalog, tmp_path, save_every=Every(steps=1000)).done
+    assert tried == [16] * 5 + [8] * 12
+    history = read_table(tmp_path / "history.csv")
+    assert [row["epoch"] for row in history] == [1, 2]
+    accuracies = read_epochs(RunFolder(tmp_path).epochs).accuracies()
+    assert accuracies == [row["val_accuracy"] for row in history]
 
 
 def settings_without_noise(batch_size):

@@ -23,8 +23,18 @@ PACKAGE = ROOT / "carlib"
 # Imports only go down; rooms of a floor do not import each other.
 FLOORS = (
     {"errors", "progress"},
-    {"files", "archives", "spec", "session", "devices"},
-    {"catalog", "images", "augment", "sample", "recipes", "submission", "runfolder", "style"},
+    {"files", "archives", "spec", "session", "devices", "using"},
+    {
+        "catalog",
+        "images",
+        "augment",
+        "sample",
+        "recipes",
+        "submission",
+        "runfolder",
+        "style",
+        "interrupts",
+    },
     {"attached", "audit", "loader", "metrics", "models", "schedules", "checkpoints", "watch"},
     {"batches", "freeze", "handover", "lineage", "predict"},
     {"features", "kaggle"},
@@ -32,7 +42,7 @@ FLOORS = (
     {"memory"},
     {"train"},
     {"plan"},
-    {"report", "demo"},
+    {"report", "demo", "experiments"},
     {"cli"},
     {"__init__", "__main__"},
 )

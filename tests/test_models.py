@@ -14,6 +14,7 @@ from carlib.errors import RunError, UsageError
 from carlib.freeze import Freezer, multiply_adds
 from carlib.models import BACKBONES, build
 from carlib.models.build import blocks, build_model, check_model, resized
+from carlib.models.table import Backbone
 from carlib.spec import ModelSpec, Phase
 
 
@@ -35,6 +36,48 @@ def test_the_table(name):
     check_model(ModelSpec(name, backbone.size))
     for weights in backbone.weights:
         check_model(ModelSpec(name, backbone.size, weights=weights))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny",
+        *(f"efficientnet-lite{number}" for number in range(3)),
+        *(f"efficientnet-b{number}" for number in range(3)),
+    ],
+)
+def test_the_multiply_adds_are_those_of_the_network(name):
+    """Counted differently by who publishes them: with or without norms, biases, the classifier."""
+    backbone = BACKBONES[name]
+    model = build_model(ModelSpec(name, backbone.size), 1000 if name != "tiny" else 10)
+    counted = sum(map(multiply_adds, model.layers[1:])) / 1e9
+    assert backbone.gflops == pytest.approx(counted, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "a b"}, "name must be letters.*received 'a b'"),
+        ({"name": ""}, "name must be letters"),
+        ({"name": 3}, "name must be letters.*received 3"),
+        ({"family": "owm"}, "unknown family 'owm'; did you mean 'own'"),
+        ({"size": 0}, "size must be a whole number of px, from 1; received 0"),
+        ({"size": 64.0}, r"size must be a whole number of px, from 1; received 64\.0"),
+        ({"size": True}, "size must be a whole number"),
+        ({"width": 0}, "width must be a number above 0; received 0"),
+        ({"depth": float("inf")}, "depth must be a number above 0; received inf"),
+        ({"gflops": float("nan")}, "gflops must be a number above 0; received nan"),
+        ({"gflops": "0.4"}, r"gflops must be a number above 0; received '0\.4'"),
+        ({"weights": "imagenet"}, "weights must be a tuple of names"),
+        ({"weights": ("none",)}, "without 'none'"),
+        ({"weights": (1,)}, "weights must be a tuple of names"),
+        ({"description": "a\nb"}, "description must be one line of text"),
+        ({"description": ""}, "description must be one line of text"),
+    ],
+)
+def test_a_row_that_is_nonsense_is_refused(fields, message):
+    with pytest.raises(UsageError, match=message):
+        Backbone(**{"name": "mine", **fields})
 
 
 @pytest.mark.parametrize("name", SMALLEST)

@@ -35,7 +35,7 @@ BOTH = [
 ONCE = [
     (
         "phases.*.schedule=cosine phases.all.clip=0.01 phases.*.optimizer=adamw"
-        " folds=4 fold=3 monitor=macro_f1",
+        " folds=4 fold=3 training_share=0.6 monitor=macro_f1",
         "",
     ),
     (
@@ -58,6 +58,11 @@ ONCE = [
     ("phases.all.early_stop=1 phases.all.epochs=6 phases.all.lr=1 determinism=fast", ""),
     ("phases.all.restore_best=true phases.all.lr=1 phases.*.ema=0.5", ""),
     ("phases.head.views=2 phases.head.epochs=3", ""),
+    (
+        "model.hidden=8 phases.head.views=1 phases.head.epochs=3 phases.all.batchnorm=only"
+        " phases.all.schedule=cyclic phases.all.every=1.5",
+        "",
+    ),
 ]
 CASES = BOTH + ONCE
 # What changes which run it is, but leaves nothing behind that a checkpoint would have to hold.
@@ -73,7 +78,7 @@ STATELESS = {
     "backbone",  # its variables are the model's: Lite0 below
     "resize",
     "weights",
-    "decay",  # of step and plateau: on by default
+    "decay",  # of step, plateau and cyclic: on by default
     "batch_size",
 }
 

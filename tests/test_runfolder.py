@@ -33,6 +33,7 @@ PLACES = {
     "report": "report.html",
     "plots": "plots",
     "result": "result.json",
+    "epochs": "predictions/epochs.npz",
 }
 
 

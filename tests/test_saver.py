@@ -548,10 +548,10 @@ def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], None]:
     """Let validations, by the number of the epoch, have an accuracy that is told."""
 
     def tell(values: Sequence[float]) -> None:
-        def validate(self: Any, stage: Any, validator: Any) -> dict[str, float]:
+        def validate(self: Any, stage: Any, validator: Any) -> tuple[dict[str, float], None]:
             value = values[len(self.ledger.history)]
             others = dict.fromkeys(("val_macro_f1", "val_log_loss", "val_loss"), 0.5)
-            return {"val_accuracy": value, **others}
+            return {"val_accuracy": value, **others}, None
 
         monkeypatch.setattr(loop.Training, "_validate", validate)
         monkeypatch.setattr(loop, "prove_best", lambda *_: None)

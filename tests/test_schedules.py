@@ -19,6 +19,14 @@ def cosine(step, steps, lr=0.2):
     return lr * 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
 
 
+def smith(iterations, cycle, base_lr=0.02, max_lr=0.2):
+    """The triangular policy as section 3.3 of the paper writes it."""
+    stepsize = cycle / 2
+    number = math.floor(1 + iterations / (2 * stepsize))
+    x = abs(iterations / stepsize - 2 * number + 1)
+    return base_lr + (max_lr - base_lr) * max(0, 1 - x)
+
+
 @pytest.mark.parametrize(
     ("schedule", "warmup", "wanted"),
     [
@@ -32,6 +40,9 @@ def cosine(step, steps, lr=0.2):
         ("step", 0.5, {0: 0.2 / 6, 5: 0.2, 13: 0.2, 14: 0.02}),
         ("plateau", 0, {0: 0.2, 39: 0.2}),
         ("plateau", 0.5, {0: 0.2 / 6, 5: 0.2, 39: 0.2}),
+        # from a tenth up to lr and back in a third of 40 steps, rounded up
+        ("cyclic", 0, {0: 0.02, 7: 0.2, 14: 0.02, 21: 0.2, 28: 0.02, 35: 0.2, 39: smith(39, 14)}),
+        ("cyclic", 0.5, {0: 0.02 / 6, 3: smith(3, 14) * 4 / 6, 5: smith(5, 14), 7: 0.2, 14: 0.02}),
     ],
 )
 def test_schedule_follows_its_formula(schedule, warmup, wanted):
@@ -112,6 +123,24 @@ def test_step_cuts_every_so_many_epochs(every):
     rates = [lr_of(schedule, step) for step in range(40)]
     wanted = [0.5 * 0.5 ** (step // round(10 * every)) for step in range(40)]
     assert rates == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize(("every", "cycle"), [(0.5, 5), (1, 10), (2, 20), (3, 30)])
+@pytest.mark.parametrize("decay", [0, 0.1, 1])
+def test_a_cycle_takes_so_many_epochs(every, cycle, decay):
+    phase = Phase("p", 4, 0.2, schedule="cyclic", every=every, decay=decay)
+    schedule = make_schedule(phase, 10)
+    rates = [lr_of(schedule, step) for step in range(40)]
+    assert rates == pytest.approx([smith(step, cycle, 0.2 * decay) for step in range(40)], abs=1e-7)
+    # As exact where float32 no longer has every whole number.
+    assert [lr_of(schedule, 2**25 * cycle + step) for step in range(40)] == rates
+
+
+@pytest.mark.parametrize("options", [{"every": 0.01}, {"every": 0.1}, {}])
+def test_a_cycle_is_two_updates_at_least(options):
+    """Of one it would stay at its low end for good."""
+    schedule = make_schedule(Phase("p", 1, 0.2, schedule="cyclic", **options), 3)
+    assert [lr_of(schedule, step) for step in range(4)] == pytest.approx([0.02, 0.2] * 2)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

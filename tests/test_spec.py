@@ -37,6 +37,7 @@ OTHER = {
         "backbone": "efficientnet-lite0",
         "size": 33,
         "resize": "pad",
+        "hidden": 64,
         "dropout": 0.21,
         "drop_connect": 0.1,
         "weights": "imagenet",
@@ -83,6 +84,7 @@ OTHER = {
         "validation_share": 0.25,
         "folds": 5,
         "fold": 1,
+        "training_share": 0.5,
         "monitor": "loss",
         "determinism": "fast",
         "description": "Other.",
@@ -225,6 +227,7 @@ HUGE = 10**400
 NOT_NUMBERS = ["1", None, True, math.nan, math.inf, -math.inf, [1], 1j, HUGE]
 BOUNDS = [
     (ModelSpec, "size", [16, 2048], [15, 2049, 32.0, 0, -1]),
+    (ModelSpec, "hidden", [0, 1, 65_536], [-1, 65_537, 8.0]),
     (ModelSpec, "dropout", [0, 0.95], [-0.01, 0.96]),
     (ModelSpec, "drop_connect", [0, 0.95], [-0.01, 0.96]),
     (Phase, "epochs", [1, 100_000], [0, 100_001, 1.0]),
@@ -252,6 +255,7 @@ BOUNDS = [
     (Recipe, "validation_share", [0, 1e-9, 0.5], [-0.1, 0.51]),
     (Recipe, "folds", [0, 2, 1000], [1, -1, 1001, 2.0]),
     (Recipe, "fold", [0], [-1, 1000, 0.0]),
+    (Recipe, "training_share", [5e-324, 1], [0, -0.0, -0.1, 1.1]),
 ]
 GOOD_NUMBERS = [(kind, name, value) for kind, name, good, _ in BOUNDS for value in good]
 BAD_NUMBERS = [
@@ -332,6 +336,7 @@ CHOICES = [
     (ModelSpec, "resize", "strech", "stretch"),
     (ModelSpec, "dtype", "float_32", "float32"),
     (Phase, "batchnorm", "trainable", "trained"),
+    (Phase, "batchnorm", "onyl", "only"),
     (Phase, "share_by", "block", "blocks"),
     (Recipe, "loss", "cross-entropy", "crossentropy"),
     (Recipe, "class_weights", "balance", "balanced"),

@@ -134,7 +134,7 @@ def test_a_damaged_newest_checkpoint_that_was_the_best_is_survived(
     def improving(self, stage, validator):
         number = len(self.ledger.history) + 1
         others = {"val_macro_f1": 0.5, "val_log_loss": 0.5}
-        return {"val_loss": 1 / number, "val_accuracy": number / 10, **others}
+        return {"val_loss": 1 / number, "val_accuracy": number / 10, **others}, None
 
     class Kill(keras.callbacks.Callback):
         def __init__(self, epoch):
@@ -168,7 +168,7 @@ def test_a_damaged_best_checkpoint_is_made_good_by_the_best_model(
 
     def falling(self, stage, validator):
         value = 1 / (1 + len(self.ledger.history))
-        return {"val_accuracy": value, "val_loss": 1, "val_macro_f1": 1, "val_log_loss": 1}
+        return {"val_accuracy": value, "val_loss": 1, "val_macro_f1": 1, "val_log_loss": 1}, None
 
     monkeypatch.setattr(loop.Training, "_validate", falling)
     monkeypatch.setattr("carlib.train.loop.prove_best", lambda *_: None)
@@ -722,7 +722,8 @@ def test_plateau_cuts_the_lr_of_the_epochs_after(tmp_path, catalog, recipe, monk
 
     def validate(self, stage, validator):
         value = next(told)
-        return dict.fromkeys(("val_loss", "val_accuracy", "val_macro_f1", "val_log_loss"), value)
+        names = ("val_loss", "val_accuracy", "val_macro_f1", "val_log_loss")
+        return dict.fromkeys(names, value), None
 
     monkeypatch.setattr(loop.Training, "_validate", validate)
     monkeypatch.setattr("carlib.train.loop.prove_best", lambda *_: None)
@@ -741,7 +742,8 @@ def test_early_stop_ends_the_phase_and_may_give_the_best_weights_back(
 
     def validate(self, stage, validator):
         value = next(told)
-        return dict.fromkeys(("val_loss", "val_accuracy", "val_macro_f1", "val_log_loss"), value)
+        names = ("val_loss", "val_accuracy", "val_macro_f1", "val_log_loss")
+        return dict.fromkeys(names, value), None
 
     monkeypatch.setattr(loop.Training, "_validate", validate)
     monkeypatch.setattr("carlib.train.loop.prove_best", lambda *_: None)
@@ -986,6 +988,19 @@ def test_without_validation_the_last_epoch_is_the_best(tmp_path, catalog, recipe
     assert result["photos"]["validation"] == 0
     assert not RunFolder(tmp_path / "run").predictions("validation").exists()
     assert course(tmp_path / "run", "val_loss") == [""] * EPOCHS
+
+
+@pytest.mark.once
+def test_fewer_photos_train_and_the_same_validate(tmp_path, catalog, recipe, uncut):
+    whole = Predictions.load(RunFolder(uncut(recipe)[0]).predictions("validation"))
+    fewer = with_settings(recipe, ["training_share=0.5"])
+    assert train_model(fewer, catalog, tmp_path).done
+    photos = {"training": 24, "validation": 12, "left_out": 0, "external": 0}
+    assert read_json(tmp_path / "result.json")["photos"] == photos
+    kept = Predictions.load(RunFolder(tmp_path).predictions("validation"))
+    assert (kept.ids, kept.labels) == (whole.ids, whole.labels)
+    with pytest.raises(RunError, match=r"training_share: 0\.5 -> 1\.0"):
+        train_model(recipe, catalog, tmp_path)
 
 
 def test_photos_of_another_size_train_the_same_network(tmp_path, catalog, recipe):

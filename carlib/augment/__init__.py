@@ -1,6 +1,7 @@
 """Augmentation: presets as data, the pipeline on albumentations, mixing, the preview grid.
 
-Presets need nothing but the standard library; what needs numpy is loaded when it is asked for.
+Presets and the expressions that change them need nothing but the standard library; what needs
+numpy is loaded when it is asked for.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from carlib.augment.presets import PRESETS, Augmentation, Preset, entry_size
+from carlib.augment.expressions import entry_size, preset_named
+from carlib.augment.option import Augmentation
+from carlib.augment.presets import PRESETS, Preset
+from carlib.augment.transforms import TRANSFORMS
 
 if TYPE_CHECKING:
     from carlib.augment.mixing import Mix, draw_mix
@@ -27,6 +31,7 @@ _LATER = {
 
 __all__ = [
     "PRESETS",
+    "TRANSFORMS",
     "Augmentation",
     "Augmenter",
     "Mix",
@@ -35,6 +40,7 @@ __all__ = [
     "entry_size",
     "item_seed",
     "make_augmenter",
+    "preset_named",
     "preview_grid",
     "skips",
 ]

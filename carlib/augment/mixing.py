@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from carlib.augment.option import Augmentation
 from carlib.augment.pipeline import skips
-from carlib.augment.presets import Augmentation
 
 _MIX = 0x6D6978  # keeps this stream apart from the augmentation's
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from carlib.augment.presets import ERASING, PRESETS, Transform
-from carlib.errors import look_up
+from carlib.augment.expressions import preset_named
+from carlib.augment.transforms import ERASING, Transform
 
 # albumentations asks PyPI for its newest version at import unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -28,19 +28,19 @@ def make_augmenter(name: str, size: int, erasing: float = 0.0) -> Augmenter:
     """Return ``f(photo, seed) -> photo`` for a preset.
 
     Args:
-        name: In PRESETS.
+        name: As in ``preset_named``.
         size: Side of the photo that comes out, in px. ``f`` takes a uint8 photo of shape
             (entry, entry, 3) with entry = ``entry_size(name, size)`` and a seed from 0 to
             2**32 - 1, and gives uint8 (size, size, 3).
         erasing: Probability that a rectangle is erased at the end. Defaults to 0.
 
     Raises:
-        UsageError: Unknown preset.
+        UsageError: Unknown preset or transform.
 
     >>> make_augmenter("light", 32)(np.zeros((40, 40, 3), np.uint8), 7).shape
     (32, 32, 3)
     """
-    transforms = look_up(PRESETS, name, "preset").transforms
+    transforms = preset_named(name).transforms
     if erasing:
         transforms += ((ERASING[0], {**ERASING[1], "p": erasing}),)
     if not transforms:

@@ -1,15 +1,12 @@
-"""Augmentation presets as data, and all that is done to training photos as one option."""
+"""Augmentation presets as data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from carlib.errors import UsageError, look_up
-
-Transform = tuple[str, Mapping[str, Any]]
+from carlib.augment.transforms import REFLECT, Transform
+from carlib.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +14,7 @@ class Preset:
     """An augmentation, as data.
 
     Args:
-        name: In the presets table.
+        name: In PRESETS, or an expression (``preset_named``).
         description: One sentence for people: what is done, and what it is for.
         transforms: (albumentations class name, its arguments) in order, each with its
             probability ``p``. One of RandomResizedCrop gets the photo size filled in. Those of
@@ -62,86 +59,9 @@ class Preset:
         return share
 
 
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """All that is done to training photos: a preset, its clean share, erasing, mixing.
-
-    Args:
-        preset: Name in PRESETS. Defaults to "none".
-        clean_share: Wanted share of photos that come through as validation sees them; 0 means
-            ``own_share``. Defaults to 0.
-        erasing: Probability that a rectangle of a photo is erased. Defaults to 0.
-        mixup: Alpha of the Beta distribution that two photos are blended by; 0 means off.
-        cutmix: Alpha of the Beta distribution for the patch that one photo takes from another;
-            0 means off. With mixup on too, half of the photos get the one, half the other.
-
-    Raises:
-        UsageError: An unknown preset, a value out of its bounds, a clean share below its own.
-
-    >>> scratch = Augmentation("scratch", clean_share=0.6125)
-    >>> round(scratch.own_share, 9), round(scratch.skip, 9)
-    (0.225, 0.5)
-    """
-
-    preset: str = "none"
-    clean_share: float = 0.0
-    erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-
-    def __post_init__(self) -> None:
-        look_up(PRESETS, self.preset, "preset")
-        for name, high in (("clean_share", 1), ("erasing", 1), ("mixup", 100), ("cutmix", 100)):
-            value = getattr(self, name)
-            if not 0 <= value <= high:
-                raise UsageError(f"{name} must be a number from 0 to {high}; received {value!r}")
-        if self.clean_share and self.clean_share < self.own_share - 1e-9:
-            raise UsageError(
-                f"clean_share = {self.clean_share:g} is less than preset {self.preset!r} leaves "
-                f"clean by itself, {self.own_share:.4g}; ask for more, for 0 (the preset's own), "
-                "or for a preset that leaves less"
-            )
-
-    @property
-    def mixes(self) -> bool:
-        """Whether photos take something from others."""
-        return self.mixup > 0 or self.cutmix > 0
-
-    @property
-    def own_share(self) -> float:
-        """Share of photos that nothing happens to where no other share is wanted.
-
-        Erasing counts like a transform; mixing is done to every photo.
-        """
-        kept = PRESETS[self.preset].clean_share * (1 - self.erasing)
-        return 0.0 if self.mixes else kept
-
-    @property
-    def skip(self) -> float:
-        """Probability that a photo skips all of it, for ``clean_share`` to come true.
-
-        A share c0 is clean by itself; c = q + (1 - q) c0 is to be, so q = (c - c0) / (1 - c0).
-        """
-        own = self.own_share
-        return max(0.0, (self.clean_share - own) / (1 - own)) if own < 1 else 0.0
-
-    @property
-    def clean(self) -> float:
-        """The share of photos that come through as validation sees them."""
-        return self.clean_share or self.own_share
-
-
-_REFLECT = {"border_mode": 4}  # cv2.BORDER_REFLECT_101: no black corners to learn from
 # Of the photo's own mean, not of 255: dark photos of dark cars stay photos of cars.
 _BY_MEAN = {"brightness_by_max": False}
 _NARROW = 200 / 224  # of the side, as in 200 x 224 of 224 px
-
-# Values of its random pixels, scale and ratio: Zhong et al. 2017, arxiv.org/abs/1708.04896,
-# with torchvision's bounds.
-ERASING: Transform = (
-    "Erasing",
-    {"scale": (0.02, 0.33), "ratio": (0.3, 3.3), "fill": "random"},
-)
 
 PRESETS = {
     preset.name: preset
@@ -166,7 +86,7 @@ PRESETS = {
             (
                 ("RandomResizedCrop", {"scale": (0.5, 1.0), "ratio": (0.8, 1.25), "p": 1.0}),
                 ("HorizontalFlip", {"p": 0.5}),
-                ("Affine", {"rotate": (-10, 10), "shear": (-8, 8), "p": 0.5, **_REFLECT}),
+                ("Affine", {"rotate": (-10, 10), "shear": (-8, 8), "p": 0.5, **REFLECT}),
                 (
                     "RandomBrightnessContrast",
                     {"brightness_limit": 0.25, "contrast_limit": 0.25, "p": 0.5},
@@ -200,7 +120,7 @@ PRESETS = {
             (
                 ("RandomResizedCrop", {"scale": (0.35, 1.0), "ratio": (0.75, 1.33), "p": 1.0}),
                 ("HorizontalFlip", {"p": 0.5}),
-                ("Affine", {"rotate": (-20, 20), "shear": (-12, 12), "p": 0.6, **_REFLECT}),
+                ("Affine", {"rotate": (-20, 20), "shear": (-12, 12), "p": 0.6, **REFLECT}),
                 (
                     "RandomBrightnessContrast",
                     {"brightness_limit": 0.3, "contrast_limit": 0.3, "p": 0.7, **_BY_MEAN},
@@ -244,7 +164,7 @@ PRESETS = {
             "pretrained network on car photos, stage by stage.",
             (
                 ("HorizontalFlip", {"p": 0.5}),
-                ("Rotate", {"limit": (-30, 30), "p": 0.5, **_REFLECT}),
+                ("Rotate", {"limit": (-30, 30), "p": 0.5, **REFLECT}),
                 (
                     "OneOf",
                     {
@@ -299,25 +219,9 @@ PRESETS = {
             "photos from scratch.",
             (
                 ("HorizontalFlip", {"p": 0.5}),
-                ("Perspective", {"scale": (0.05, 0.1), "p": 0.5, **_REFLECT}),
+                ("Perspective", {"scale": (0.05, 0.1), "p": 0.5, **REFLECT}),
                 ("ToGray", {"p": 0.1}),
             ),
         ),
     )
 }
-
-
-def entry_size(name: str, size: int) -> int:
-    """Return the side in px of the square photo that the preset's augmenter takes.
-
-    Args:
-        name: In PRESETS.
-        size: Side of the photo that comes out, in px.
-
-    Raises:
-        UsageError: Unknown preset.
-
-    >>> entry_size("light", 96)
-    120
-    """
-    return round(size * look_up(PRESETS, name, "preset").margin)

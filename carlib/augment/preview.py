@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from carlib.augment.mixing import draw_mix
+from carlib.augment.option import Augmentation
 from carlib.augment.pipeline import item_seed, make_augmenter, skips
-from carlib.augment.presets import Augmentation
 
 
 def preview_grid(
@@ -34,7 +34,7 @@ def preview_grid(
         uint8, shape (P * size, (1 + views) * size, 3).
 
     Raises:
-        UsageError: Unknown preset.
+        UsageError: Unknown preset or transform.
 
     >>> preview_grid([np.zeros((40, 40, 3), np.uint8)], "light", 32, views=2).shape
     (32, 96, 3)

@@ -3,7 +3,7 @@
 from carlib.catalog.merging import merge
 from carlib.catalog.noun import Catalog
 from carlib.catalog.reading import find_test, read_catalog, read_exclusions, read_test
-from carlib.catalog.splits import class_weights, fold, split
+from carlib.catalog.splits import class_weights, fold, parted, split, thinned
 
 __all__ = [
     "Catalog",
@@ -11,8 +11,10 @@ __all__ = [
     "find_test",
     "fold",
     "merge",
+    "parted",
     "read_catalog",
     "read_exclusions",
     "read_test",
     "split",
+    "thinned",
 ]

@@ -1,7 +1,8 @@
-"""Photos apart: training and validation by share or by fold, and what each class weighs."""
+"""Photos apart: training and validation by share or by fold, fewer of them; class weights."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections import Counter
@@ -10,8 +11,35 @@ from itertools import accumulate, chain
 
 from carlib.catalog.noun import Catalog
 from carlib.errors import DataError, UsageError
+from carlib.spec import Recipe
 
 log = logging.getLogger("carlib")
+
+
+def parted(catalog: Catalog, recipe: Recipe) -> tuple[Catalog, Catalog]:
+    """Return the photos that train and those that validate in a run of a recipe.
+
+    Args:
+        catalog: With labels; only photos that can be read. Their order does not matter.
+        recipe: Its shares, folds and seed.
+
+    Raises:
+        DataError: A class with too few photos, or groups where there are any.
+        UsageError: No labels.
+
+    >>> from carlib.spec import ModelSpec, Phase
+    >>> recipe = Recipe("r", ModelSpec("tiny", 32), (Phase("all", 1, 1e-3),), training_share=0.5)
+    >>> photos = Catalog(tuple("abcdef"), tuple("abcdef"), ("x", "y"), (0, 1, 0, 1, 0, 0))
+    >>> [part.counts() for part in parted(photos, recipe)]
+    [{'x': 2, 'y': 1}, {'x': 1, 'y': 1}]
+    """
+    # Items depend on a photo's place: the same photos in another order must not be another run.
+    ordered = catalog.take(sorted(range(len(catalog)), key=catalog.ids.__getitem__))
+    if recipe.folds:
+        training, validation = fold(ordered, recipe.folds, recipe.fold, recipe.seed)
+    else:
+        training, validation = split(ordered, recipe.validation_share, recipe.seed)
+    return thinned(training, recipe.training_share, recipe.seed), validation
 
 
 def split(catalog: Catalog, share: float, seed: int) -> tuple[Catalog, Catalog]:
@@ -97,6 +125,45 @@ def fold(catalog: Catalog, folds: int, which: int, seed: int) -> tuple[Catalog, 
     return _apart(catalog, held)
 
 
+def thinned(training: Catalog, share: float, seed: int) -> Catalog:
+    """Return a share of each class's photos, groups whole.
+
+    A smaller share's photos are among a larger one's of the same seed, and photos take their
+    places as in ``split``, in an order of their own. Photos of another origin count like the
+    others. A group of several classes counts for its most frequent one; a class that is in no
+    group the most frequent keeps the first that it is in, whatever the share.
+
+    Args:
+        training: With labels: the photos that could train.
+        share: Of each class's photos, rounded, but at least one; above 0, up to 1, which is all.
+        seed: Another seed, other photos.
+
+    Raises:
+        UsageError: No labels, or a share out of bounds.
+
+    >>> photos = Catalog(tuple("abcdef"), tuple("abcdef"), ("x", "y"), (0, 1, 0, 1, 0, 0))
+    >>> thinned(photos, 0.1, seed=0).counts()
+    {'x': 1, 'y': 1}
+    """
+    labels = _labels(training, "thinned")
+    if not 0 < share <= 1:
+        raise UsageError(f"thinned: share must be above 0, up to 1; received {share!r}")
+    if share == 1:
+        return training
+    # In the split's order, those kept would be the photos of one fold or two.
+    order = f"{seed}/training"
+    every = dataclasses.replace(training, origins=None)
+    kept: set[int] = set()
+    for name, groups in _by_class(every, labels, order).items():
+        if groups:
+            # A group of none behind them: all may be kept, not only all but one.
+            (cut,) = _cuts([*map(len, groups), 0], [share])
+            kept.update(*groups[:cut])
+        else:
+            kept.update(_first_with(every, labels, name, order))
+    return training.take(sorted(kept))
+
+
 def class_weights(catalog: Catalog) -> tuple[float, ...]:
     """Return a weight a class, shape (C,), inverse to its photos; on average 1 over the photos.
 
@@ -139,7 +206,9 @@ def _usable(catalog: Catalog, groups: Sequence[list[int]]) -> str:
     )
 
 
-def _by_class(catalog: Catalog, labels: Sequence[int], seed: int) -> dict[str, list[list[int]]]:
+def _by_class(
+    catalog: Catalog, labels: Sequence[int], seed: int | str
+) -> dict[str, list[list[int]]]:
     """Return each class's groups, as positions of their own photos, in the order of the seed."""
     origins = catalog.origins or ("",) * len(catalog)
     members: dict[str, list[int]] = {}
@@ -154,7 +223,7 @@ def _by_class(catalog: Catalog, labels: Sequence[int], seed: int) -> dict[str, l
     return {name: _ordered(groups, seed) for name, groups in found.items()}
 
 
-def _ordered(groups: Mapping[str, list[int]], seed: int) -> list[list[int]]:
+def _ordered(groups: Mapping[str, list[int]], seed: int | str) -> list[list[int]]:
     photos = sum(map(len, groups.values()))
 
     def place(name: str) -> tuple[bool, bytes]:
@@ -163,6 +232,14 @@ def _ordered(groups: Mapping[str, list[int]], seed: int) -> list[list[int]]:
         return is_most, hashlib.sha256(f"{seed}/{name}".encode()).digest()
 
     return [groups[name] for name in sorted(groups, key=place)]
+
+
+def _first_with(catalog: Catalog, labels: Sequence[int], name: str, seed: int | str) -> list[int]:
+    """Return the first group, in the order of the seed, that has a photo of a class; [] if none."""
+    groups = catalog.groups or catalog.ids
+    having = {groups[n] for n, label in enumerate(labels) if catalog.classes[label] == name}
+    members = {group: [n for n, each in enumerate(groups) if each == group] for group in having}
+    return next(iter(_ordered(members, seed)), [])
 
 
 def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from carlib.augment import PRESETS
+from carlib.augment import PRESETS, TRANSFORMS
 from carlib.cli.shared import command, show
 from carlib.errors import DataError, UsageError
 
@@ -23,7 +23,9 @@ def add(commands: Any) -> None:
         textwrap.fill(preset.description, 79, initial_indent=f"  {name:<9}", subsequent_indent=_TAB)
         for name, preset in PRESETS.items()
     )
-    augment.add_argument("preset", metavar="PRESET", help=", ".join(PRESETS))
+    augment.epilog += "\n\n" + textwrap.fill(f"transforms: {', '.join(TRANSFORMS)}", 79)
+    told = f"{', '.join(PRESETS)}; or one changed, as light+ToGray-HorizontalFlip"
+    augment.add_argument("preset", metavar="PRESET", help=told)
     augment.add_argument("--data", required=True, metavar="DIR")
     augment.add_argument("--out", required=True, metavar="grid.png")
     augment.add_argument("--size", type=int, default=160, help="tile side, px (%(default)s)")
@@ -39,7 +41,7 @@ def add(commands: Any) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from carlib.augment import Augmentation, entry_size, preview_grid
+    from carlib.augment import Augmentation, entry_size, preset_named, preview_grid
     from carlib.catalog import read_catalog
     from carlib.files import write_whole
 
@@ -49,7 +51,8 @@ def _run(given: argparse.Namespace) -> int:
     augmentation = Augmentation(
         given.preset, given.clean_share, given.erasing, given.mixup, given.cutmix
     )
-    entry, description = entry_size(given.preset, given.size), PRESETS[given.preset].description
+    preset = preset_named(given.preset)
+    entry = entry_size(given.preset, given.size)
     catalog = read_catalog(given.data)
 
     import cv2
@@ -75,10 +78,10 @@ def _run(given: argparse.Namespace) -> int:
             "grid": str(out),
             "photos": len(photos),
             "preset": given.preset,
-            "description": description,
+            "description": preset.description,
             "clean_share": augmentation.clean,
         },
         f"{out}: {len(photos)} photos, the original on the left\n"
-        f"{given.preset}: {description} Clean share {augmentation.clean:.4g}",
+        f"{given.preset}: {preset.description} Clean share {augmentation.clean:.4g}",
     )
     return 0

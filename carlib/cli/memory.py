@@ -7,7 +7,7 @@ import dataclasses
 import os
 from typing import Any
 
-from carlib.cli.shared import add_recipe, command, named, show
+from carlib.cli.shared import add_recipe, command, named, read_recipe, show
 from carlib.errors import UsageError
 
 
@@ -39,10 +39,8 @@ def add(commands: Any) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     from carlib.devices import device_named
-    from carlib.recipes import load_recipe
-    from carlib.spec import with_settings
 
-    recipe = with_settings(load_recipe(given.recipe), given.set)
+    recipe = read_recipe(given)
     device = device_named(given.gpu) if given.gpu is not None else None
     if given.classes < 2:
         raise UsageError(f"--classes must be 2 or more; received {given.classes}")
@@ -52,10 +50,16 @@ def _run(given: argparse.Namespace) -> int:
     from carlib.memory.estimate import estimate_memory
     from carlib.memory.explain import explain
     from carlib.memory.words import describe, explained
+    from carlib.models import BACKBONES
     from carlib.models.build import build_model
     from carlib.train.start import check_names
 
     check_names(recipe)
+    if given.probe and recipe.model.backbone not in BACKBONES:
+        raise UsageError(
+            f"--probe measures in processes of their own, which know carlib's backbones alone; "
+            f"{recipe.model.backbone!r} is yours: go without --probe"
+        )
     lines = []
     # First: a model on the GPU would take the memory that the probe's process needs.
     if given.probe:

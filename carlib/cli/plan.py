@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from carlib.cli.shared import add_recipe, add_workers, command, named, show
+from carlib.cli.shared import add_recipe, add_workers, command, named, read_recipe, show
 from carlib.errors import UsageError
 
 
@@ -48,11 +48,9 @@ def _run(given: argparse.Namespace) -> int:
     from carlib.catalog import read_catalog
     from carlib.devices import device_named
     from carlib.loader import Workers
-    from carlib.recipes import load_recipe
     from carlib.session import seconds
-    from carlib.spec import with_settings
 
-    recipe = with_settings(load_recipe(given.recipe), given.set)
+    recipe = read_recipe(given)
     device = device_named(given.gpu) if given.gpu is not None else None
     quota, session = seconds(given.quota), seconds(given.session)
     workers = Workers.parse(given.workers) if given.workers else None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from carlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from carlib.spec import Recipe
 
 STOPPED = 75  # stopped for the clock, resumable (EX_TEMPFAIL of sysexits.h)
 
@@ -61,6 +64,36 @@ def add_recipe(
     command.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=changes
     )
+    add_use(command)
+
+
+def add_use(command: argparse.ArgumentParser) -> None:
+    """Add the option that names Python files to run first."""
+    command.add_argument(
+        "--use",
+        nargs="+",
+        action="extend",
+        type=named,
+        default=[],
+        metavar="FILE.py",
+        help="Python to run first, which may register backbones of your own (docs/own.md)",
+    )
+
+
+def read_recipe(given: argparse.Namespace) -> Recipe:
+    """Return the recipe of ``add_recipe``'s options, after the files of ``--use`` have run.
+
+    Raises:
+        UsageError: A file that is not there, an unknown recipe, a change that it does not take.
+        RunError: A file of ``--use`` that fails.
+    """
+    from carlib.recipes import load_recipe
+    from carlib.spec import with_settings
+    from carlib.using import use
+
+    for path in given.use:
+        use(path)
+    return with_settings(load_recipe(given.recipe), given.set)
 
 
 def add_workers(command: argparse.ArgumentParser) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from carlib.cli.shared import STOPPED, add_recipe, add_workers, command, named, show, size
+from carlib.cli.shared import (
+    STOPPED,
+    add_recipe,
+    add_workers,
+    command,
+    named,
+    read_recipe,
+    show,
+    size,
+)
 
 
 def add(commands: Any) -> None:
@@ -75,11 +84,9 @@ def add(commands: Any) -> None:
 def _run(given: argparse.Namespace) -> int:
     from carlib.catalog import find_test, merge, read_catalog, read_exclusions
     from carlib.loader import Workers
-    from carlib.recipes import load_recipe
     from carlib.session import Every, detect_session, seconds
-    from carlib.spec import with_settings
 
-    recipe = with_settings(load_recipe(given.recipe), given.set)
+    recipe = read_recipe(given)
     if given.epochs_from:
         # Its imports are heavy, and a mistake in it must show before photos are read.
         from carlib.train.final import with_epochs_of

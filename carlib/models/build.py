@@ -13,8 +13,9 @@ from carlib.errors import RunError, UsageError, look_up, suggestion
 from carlib.models.efficientnet import efficientnet_features, efficientnet_release
 from carlib.models.h5_file import load_h5
 from carlib.models.lite import lite_features, lite_weights_file, load_lite_weights
+from carlib.models.own import known, own
 from carlib.models.releases import fetch
-from carlib.models.table import BACKBONES, Backbone
+from carlib.models.table import OWN, Backbone
 from carlib.models.tiny import tiny_features
 from carlib.models.torch_file import read_state_dict
 from carlib.models.xception import IMAGENET, block_name, xception_features
@@ -41,8 +42,9 @@ def build_model(spec: ModelSpec, classes: int, *, seed: int = 0) -> keras.Model:
         probabilities (B, classes), float32.
 
     Raises:
-        UsageError: Unknown backbone, or weights it does not have.
-        RunError: Weights that cannot be read or fetched.
+        UsageError: Unknown backbone, weights it does not have, or one of your own that is not
+            of Keras' layers.
+        RunError: Weights that cannot be read or fetched, a layer that belongs to no block.
 
     >>> model = build_model(ModelSpec("tiny", 32), 3)
     >>> model(keras.ops.zeros((2, 32, 32, 3), "uint8")).shape
@@ -51,7 +53,7 @@ def build_model(spec: ModelSpec, classes: int, *, seed: int = 0) -> keras.Model:
     backbone = check_model(spec)
     if classes < 2:
         raise UsageError(f"a classifier has two classes or more; received {classes}")
-    weights = _weights_file(backbone, spec.weights)  # first: a large network takes its time
+    source = _weights_source(backbone, spec.weights)  # first: a large network takes its time
     keras.utils.set_random_seed(seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(spec.dtype)
@@ -59,32 +61,81 @@ def build_model(spec: ModelSpec, classes: int, *, seed: int = 0) -> keras.Model:
         photos = keras.Input((spec.size, spec.size, 3), name="photos")
         x = _features(backbone, photos, spec.drop_connect)
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+        if spec.hidden:
+            x = layers.Dense(spec.hidden, activation="relu", name="head_hidden")(x)
         x = layers.Dropout(spec.dropout, name="head_dropout")(x)
         # float32: probabilities in half precision lose the small ones.
         x = layers.Dense(classes, activation="softmax", dtype="float32", name="head_classes")(x)
         model = keras.Model(photos, x, name=re.sub(r"\W", "_", backbone.name))
     finally:
         keras.config.set_dtype_policy(before)
-    if weights:
-        _load(model, backbone, weights)
+    if source:
+        _load(model, backbone, source)
     return model
+
+
+def backbone_features(photos: Any, name: str, *, drop_connect: float = 0.2) -> Any:
+    """Lay a backbone over photos and return its last feature map, to be wrapped into your own.
+
+    Args:
+        photos: Keras tensor (B, S, S, 3); the backbone scales RGB of 0..255 itself.
+        name: Of the backbone.
+        drop_connect: Share of photos for which the deepest block with a skip connection is left
+            out in training. Defaults to 0.2.
+
+    Raises:
+        UsageError: Unknown backbone.
+
+    >>> backbone_features(keras.Input((64, 64, 3)), "efficientnet-lite0").shape
+    (None, 2, 2, 1280)
+    """
+    return _features(look_up(known(), name, "backbone"), photos, drop_connect)
+
+
+def load_weights(model: keras.Model, name: str, weights: str = "imagenet") -> None:
+    """Put a backbone's pretrained weights into the layers of its names, all of it or nothing.
+
+    Args:
+        model: Made of ``backbone_features``, with a head or without.
+        name: Of the backbone.
+        weights: A name of its weights, or the path of a file. Defaults to "imagenet".
+
+    Raises:
+        UsageError: Unknown backbone, or weights it does not have.
+        RunError: Weights that cannot be read or fetched, or are of another network.
+
+    >>> photos = keras.Input((64, 64, 3))
+    >>> model = keras.Model(photos, backbone_features(photos, "efficientnet-lite0"))
+    >>> load_weights(model, "efficientnet-lite0")
+    """
+    backbone = look_up(known(), name, "backbone")
+    _check_weights(backbone, weights)
+    source = _weights_source(backbone, weights)
+    if source:
+        _load(model, backbone, source)
 
 
 def check_model(spec: ModelSpec) -> Backbone:
     """Return the backbone of a spec, or raise UsageError before anything is built."""
-    backbone = look_up(BACKBONES, spec.backbone, "backbone")
-    named = ("imagenet", "noisy-student")
-    if spec.weights in named and spec.weights not in backbone.weights:
-        raise UsageError(
-            f"backbone {backbone.name!r} has no {spec.weights!r} weights; it has "
-            f"{', '.join(('none', *backbone.weights))}, or give a file's path"
-        )
-    if not backbone.weights and spec.weights != "none":
-        raise UsageError(f"backbone {backbone.name!r} has no pretrained weights: use 'none'")
+    backbone = look_up(known(), spec.backbone, "backbone")
+    _check_weights(backbone, spec.weights)
     return backbone
 
 
+def _check_weights(backbone: Backbone, weights: str) -> None:
+    if weights in ("imagenet", "noisy-student") and weights not in backbone.weights:
+        raise UsageError(
+            f"backbone {backbone.name!r} has no {weights!r} weights; it has "
+            f"{', '.join(('none', *backbone.weights))}, or give a file's path"
+        )
+    loads = own(backbone.name).weights if backbone.family == OWN else backbone.weights
+    if not loads and weights != "none":
+        raise UsageError(f"backbone {backbone.name!r} has no pretrained weights: use 'none'")
+
+
 def _features(backbone: Backbone, photos: Any, drop: float) -> Any:
+    if backbone.family == OWN:
+        return _own_features(backbone, photos, drop)
     if backbone.family == "tiny":
         return tiny_features(photos, drop_connect=drop)
     if backbone.family == "lite":
@@ -95,8 +146,46 @@ def _features(backbone: Backbone, photos: Any, drop: float) -> Any:
     return efficientnet_features(photos, name=backbone.name, drop_connect=drop)
 
 
-def _weights_file(backbone: Backbone, weights: str) -> Path | None:
-    """Return the file that a spec's weights stand for; None for "none"."""
+def _own_features(backbone: Backbone, photos: Any, drop: float) -> Any:
+    """Refuse what could not be saved for plain Keras, or frozen block by block."""
+    x = own(backbone.name).lay(photos, drop)
+    if x is photos:
+        raise UsageError(
+            f"the features of backbone {backbone.name!r} are its photos as they are; lay a layer "
+            "over them at least, such as top_conv"
+        )
+    if not isinstance(x, keras.KerasTensor) or len(x.shape) != 4:
+        shape = getattr(x, "shape", None)
+        what = type(x).__name__ if shape is None else f"{type(x).__name__} {tuple(shape)}"
+        raise UsageError(
+            f"the features of backbone {backbone.name!r} must end in one Keras tensor (B, H, W, C) "
+            f"made of its photos; received {what}"
+        )
+    try:
+        laid = keras.Model(photos, x, name=re.sub(r"\W", "_", backbone.name))
+    except ValueError as error:
+        raise UsageError(
+            f"the features of backbone {backbone.name!r} are no network from its photos to their "
+            f"end ({' '.join(str(error).split())}); build them of the photos, each layer named once"
+        ) from error
+    for made in laid.operations:
+        keras_own = type(made).__module__.split(".")[0] == "keras"
+        single = isinstance(made, layers.Layer) and not isinstance(made, keras.Model)
+        if not (keras_own and single) or isinstance(made, layers.Lambda):
+            raise UsageError(
+                f"backbone {backbone.name!r}: {made.name!r} is a {type(made).__name__}; build it "
+                "of single layers of keras.layers, Lambda excepted, which plain Keras opens"
+            )
+    if "head" in blocks(laid):
+        raise UsageError(
+            f"backbone {backbone.name!r} has layers named head_..., as the classifier's are; name "
+            "its last ones top_..."
+        )
+    return x
+
+
+def _weights_source(backbone: Backbone, weights: str) -> Path | str | None:
+    """Return the file that a spec's weights stand for, or its name; None for "none"."""
     if weights == "none":
         return None
     # Not in check_model: a run that resumes does without the file.
@@ -105,6 +194,8 @@ def _weights_file(backbone: Backbone, weights: str) -> Path | None:
             near = suggestion(weights, ("none", *backbone.weights))
             raise UsageError(f"model.weights {weights!r} is no file, and no name{near}")
         return Path(weights)
+    if backbone.family == OWN:
+        return weights
     if backbone.family == "lite":
         return lite_weights_file(backbone.name)
     if backbone.family == "xception":
@@ -112,13 +203,15 @@ def _weights_file(backbone: Backbone, weights: str) -> Path | None:
     return fetch(efficientnet_release(backbone.name, weights))
 
 
-def _load(model: keras.Model, backbone: Backbone, path: Path) -> None:
-    if backbone.family == "lite":
-        load_lite_weights(model, read_state_dict(path))
+def _load(model: keras.Model, backbone: Backbone, source: Path | str) -> None:
+    if backbone.family == OWN:
+        own(backbone.name).load(model, str(source))
+    elif backbone.family == "lite":
+        load_lite_weights(model, read_state_dict(source))
     elif backbone.family == "xception":
-        load_h5(model, path, block_name)
+        load_h5(model, source, block_name)
     else:
-        load_h5(model, path)
+        load_h5(model, source)
 
 
 def resized(model: keras.Model, size: int) -> keras.Model:

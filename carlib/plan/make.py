@@ -7,7 +7,7 @@ import time
 
 import tensorflow as tf
 
-from carlib.catalog import Catalog, fold, split
+from carlib.catalog import Catalog, parted
 from carlib.checkpoints import Position
 from carlib.devices import DEVICES, Device, device_of_driver, this_cpu
 from carlib.errors import UsageError
@@ -76,12 +76,7 @@ def plan_run(
     here = _here()
     target = device or here
     measures = probe and target.name == here.name
-    # An item's place in the catalog is its identity in a run: the split is the run's own.
-    ordered = catalog.take(sorted(range(len(catalog)), key=catalog.ids.__getitem__))
-    if recipe.folds:
-        training, validation = fold(ordered, recipe.folds, recipe.fold, recipe.seed)
-    else:
-        training, validation = split(ordered, recipe.validation_share, recipe.seed)
+    training, validation = parted(catalog, recipe)
     if recipe.determinism == "exact" and measures:
         tf.config.experimental.enable_op_determinism()
     began = time.perf_counter()

@@ -13,7 +13,7 @@ from carlib.errors import UsageError, suggestion
 
 RESIZES = ("stretch", "crop", "pad")
 DTYPES = ("float32", "mixed_float16")
-BATCHNORMS = ("frozen", "affine", "trained")
+BATCHNORMS = ("frozen", "affine", "trained", "only")
 SHARES = ("blocks", "layers", "parameters", "compute")
 LOSSES = ("crossentropy",)
 CLASS_WEIGHTS = ("none", "balanced")
@@ -75,7 +75,10 @@ class ModelSpec:
         size: Side of the square photo the network sees, in px.
         resize: How a photo becomes square: "stretch" (aspect is lost), "crop" (the
             middle), "pad" (black borders). Defaults to "stretch".
-        dropout: Share of the pooled features dropped before the classifier. Defaults to 0.2.
+        hidden: Units of a dense layer with ReLU between the pooled features and the classifier;
+            0 means none. Defaults to 0.
+        dropout: Share of what the classifier sees that is dropped: of the pooled features, or of
+            the hidden layer's. Defaults to 0.2.
         drop_connect: Share of photos for which the deepest block with a skip connection is left
             out in training, the others in proportion to their depth (Huang et al. 2016,
             arxiv.org/abs/1603.09382). Defaults to 0.2, as EfficientNet has it.
@@ -92,6 +95,7 @@ class ModelSpec:
     backbone: str
     size: int
     resize: str = "stretch"
+    hidden: int = 0
     dropout: float = 0.2
     drop_connect: float = 0.2
     weights: str = "none"
@@ -101,6 +105,7 @@ class ModelSpec:
         _text(self, "backbone", "weights")
         _number(self, "size", 16, 2048, whole=True)
         _one_of(self, "resize", RESIZES)
+        _number(self, "hidden", 0, 65_536, whole=True)
         for name in ("dropout", "drop_connect"):
             _number(self, name, 0, 0.95, whole=False)
         _one_of(self, "dtype", DTYPES)
@@ -119,13 +124,16 @@ class Phase:
         share_by: What that share counts: "blocks", "layers", "parameters" or "compute"
             (multiply-adds of a forward pass). Defaults to "blocks".
         batchnorm: In the blocks that train: "frozen" (moving statistics, gamma and beta stay
-            as they are), "affine" (gamma and beta train, on the moving statistics) or
-            "trained" (gamma and beta train on each batch's statistics, which move the moving
-            ones). Defaults to "frozen".
-        schedule: Name in the schedules table: "constant", "cosine", "step" or "plateau".
+            as they are), "affine" (gamma and beta train, on the moving statistics), "trained"
+            (gamma and beta train on each batch's statistics, which move the moving ones) or
+            "only" (as "affine", and nothing else of those blocks trains: Frankle et al. 2021,
+            arxiv.org/abs/2003.00152). Defaults to "frozen".
+        schedule: Name in the schedules table: "constant", "cosine", "step", "plateau" or "cyclic".
         warmup: Epochs of linear warm-up to ``lr``. Defaults to 0.
-        decay: Factor on the learning rate at each cut of "step" and "plateau". Defaults to 0.1.
-        every: Epochs between two cuts of "step"; 0 means a third of the phase. Defaults to 0.
+        decay: Factor on the learning rate at each cut of "step" and "plateau"; of "cyclic", the
+            low end as a share of ``lr``. Defaults to 0.1.
+        every: Epochs between two cuts of "step", or of a whole cycle of "cyclic"; 0 means a third
+            of the phase. Defaults to 0.
         patience: Epochs without a better validation before "plateau" cuts. Defaults to 3.
         optimizer: Name in the optimizers table: "adam", "adamw" or "sgd".
         momentum: Of "sgd" (Nesterov's). Defaults to 0.9.
@@ -143,7 +151,7 @@ class Phase:
         size: Side of the training photos in px; 0 means the model's. Validation and
             prediction keep the model's: photos seen a little smaller in training than in
             prediction help (Touvron et al. 2019, arxiv.org/abs/1906.06423). Defaults to 0.
-        augment: Name of an augmentation preset. Defaults to "none".
+        augment: Augmentation preset, or one changed: "light+ToGray-Blur". Defaults to "none".
         clean_share: Share of photos that come through as validation sees them; 0 means the
             preset's own share. Defaults to 0.
         erasing: Probability that a rectangle of a photo is erased (Zhong et al. 2017,
@@ -261,6 +269,8 @@ class Recipe:
         folds: From 2: validation is one of so many equal parts instead, each photo in one of
             them. 0 means validation_share. Defaults to 0.
         fold: Which of the folds, counted from 0. Defaults to 0.
+        training_share: Share of each class's training photos that train, above 0 to 1; who
+            validates stays the same. For learning curves and cheap trials. Defaults to 1.
         monitor: What makes an epoch the best one, on validation: "accuracy", "macro_f1"
             (higher), "loss", "log_loss" (lower), or the name of a Keras metric. Defaults to
             "accuracy".
@@ -283,6 +293,7 @@ class Recipe:
     validation_share: float = 0.2
     folds: int = 0
     fold: int = 0
+    training_share: float = 1.0
     monitor: str = "accuracy"
     determinism: str = "exact"
     description: str = field(default="", compare=False)
@@ -315,6 +326,9 @@ class Recipe:
         _number(self, "fold", 0, self.folds - 1 if self.folds else 999, whole=True)
         if self.fold and not self.folds:
             raise UsageError(f"Recipe: fold is {self.fold}, but of how many? set folds, from 2")
+        _number(self, "training_share", 0, 1, whole=False)
+        if not self.training_share:
+            raise UsageError("Recipe: training_share must be above 0, up to 1; received 0")
         for phase in self.phases if not self.validates else ():
             if phase.schedule == "plateau" or phase.early_stop or phase.restore_best:
                 raise UsageError(

@@ -14,7 +14,7 @@ def with_epochs_of(recipe: Recipe, run: Path | str) -> Recipe:
     """Return a recipe whose phases last as long as an earlier run's did, up to its best epoch.
 
     A final fit on all photos has no validation to stop by; the epochs that were best with one
-    are what is known. So validation share, folds, early stopping and ``restore_best`` go; phases
+    are what is known. So shares of photos, folds, early stopping and ``restore_best`` go; phases
     after the best epoch are dropped, and those the run never came to. A phase before the best
     epoch's counts whole, what its early stop waited included.
 
@@ -65,4 +65,11 @@ def with_epochs_of(recipe: Recipe, run: Path | str) -> Recipe:
         for name, phase in phases.items()
         if name in epochs
     ]
-    return dataclasses.replace(expanded, phases=tuple(kept), validation_share=0.0, folds=0, fold=0)
+    return dataclasses.replace(
+        expanded,
+        phases=tuple(kept),
+        validation_share=0.0,
+        folds=0,
+        fold=0,
+        training_share=1.0,
+    )

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import numpy as np
+
 from carlib.errors import RunError
 from carlib.runfolder import (
     SESSIONS,
@@ -58,6 +60,8 @@ class Ledger:
         costs: Seconds that saves and exports took at most: what the next session expects of its
             own, before it has made one.
         fitted: Photos a step of each phase.
+        correct: Which validation photos each epoch had right: a bit a photo (``numpy.packbits``),
+            as hex digits. Empty where that is not known of every epoch.
     """
 
     folder: RunFolder
@@ -73,6 +77,7 @@ class Ledger:
     ended: dict[str, str] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     fitted: dict[str, Fitted] = field(default_factory=dict)
+    correct: list[str] = field(default_factory=list)
     name: ClassVar[str] = "ledger"
 
     @property
@@ -93,6 +98,7 @@ class Ledger:
             "ended": self.ended,
             "costs": self.costs,
             "fitted": {name: dataclasses.asdict(fitted) for name, fitted in self.fitted.items()},
+            "correct": self.correct,
         }
 
     def set(self, state: Mapping[str, Any], /) -> None:
@@ -104,6 +110,8 @@ class Ledger:
         # Missing where an earlier version wrote it.
         fitted = state.get("fitted", {})
         self.fitted = {name: Fitted(**said) for name, said in fitted.items()}
+        correct = state.get("correct", [])
+        self.correct = correct if len(correct) == len(self.history) else []
 
     def _known_here(self, kept: list[Row]) -> list[Row]:
         """The folder's table, where it goes on from a checkpoint's rows: it knows of sessions that
@@ -122,8 +130,15 @@ class Ledger:
             return True
         return is_better(row[f"val_{self.monitor}"], self.best["value"], higher=self.higher)
 
-    def add_epoch(self, row: Row, timing: Row) -> None:
-        """Take in a finished epoch. A new best one lies in the checkpoint that comes next."""
+    def add_epoch(self, row: Row, timing: Row, right: np.ndarray | None = None) -> None:
+        """Take in a finished epoch. A new best one lies in the checkpoint that comes next.
+
+        Args:
+            row: Of the history.
+            timing: Of the timings.
+            right: Of each validation photo whether the epoch had it right; None where there are
+                none.
+        """
         if self.is_best(row):
             self.best = {
                 "phase": row["phase"],
@@ -131,8 +146,25 @@ class Ledger:
                 "value": row[f"val_{self.monitor}"] if self.validates else None,
                 "checkpoint": "",
             }
+        # Where an epoch before is not known, none is: a gap would shift all that follow.
+        if right is not None and len(self.correct) == len(self.history):
+            self.correct.append(np.packbits(right).tobytes().hex())
         self.history.append(row)
         self.timings.append(timing)
+
+    def right(self, photos: int) -> np.ndarray | None:
+        """Return which validation photos each epoch had right; None where that is not known.
+
+        Args:
+            photos: That validate.
+
+        Returns:
+            Booleans, shape (epochs, photos).
+        """
+        if not self.correct or len(self.correct) != len(self.history):
+            return None
+        packed = np.array([list(bytes.fromhex(row)) for row in self.correct], np.uint8)
+        return np.unpackbits(packed, axis=1, count=photos).astype(bool)
 
     def longest_validation(self, phases: Iterable[str]) -> float:
         """Return the seconds of the longest validation in some phases, 0 where there was none."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from carlib.catalog import class_weights
@@ -23,18 +24,17 @@ from carlib.checkpoints import Position, Stateful
 from carlib.errors import CarlibError, RunError
 from carlib.files import write_whole
 from carlib.freeze import Freezer
+from carlib.interrupts import stopping
 from carlib.loader import Loader, View, Workers
 from carlib.memory.present import device_names, present_device
 from carlib.models.build import build_model
 from carlib.predict import make_forward, wanted
 from carlib.progress import progress, say
 from carlib.runfolder import RunFolder
-from carlib.schedules import lr_of
 from carlib.session import Every, Session
 from carlib.spec import to_json
 from carlib.train.clock import Clock, Cut
 from carlib.train.fitting import fit_phases, in_steps, shrunk
-from carlib.train.interrupts import stopping
 from carlib.train.keeper import Keeper
 from carlib.train.ledger import Ledger
 from carlib.train.outcome import Material, Outcome, prove_best, write_left_out, write_result
@@ -329,8 +329,7 @@ class Training:
                     stage.check_loss(values["loss"])
                     bar.set_postfix({k: f"{v:.3f}" for k, v in values.items()}, refresh=False)
                     shown = now
-        loss, accuracy = (float(metric.result()) for metric in stage.metrics)
-        stage.check_loss(loss)
+        stage.check_loss()
         seconds = time.perf_counter() - epoch_began
         if self.validator is not None and not stage.caches:  # on features it takes no time
             larger = (self.recipe.model.size / loader.items.view.size) ** 2
@@ -338,19 +337,13 @@ class Training:
             if why := self.clock.before_validation(photos, loader.batch_size):
                 self._stop(why, dataclasses.replace(position, step=loader.steps))
             self._save_if_due(stage, dataclasses.replace(position, step=loader.steps))
-        row = {
-            "phase": phase.name,
-            "epoch": len(self.ledger.history) + 1,
-            "lr_start": lr_of(stage.schedule, epoch * loader.steps),
-            "lr": lr_of(stage.schedule, (epoch + 1) * loader.steps - 1),
-            "loss": loss,
-            "accuracy": accuracy,
-        }
+        row, right = stage.row(epoch, len(self.ledger.history) + 1), None
         validating = self.clock.now()
         try:
             with stage.averaged():
                 if self.validator is not None:
-                    row.update(self._validate(stage, self.validator))
+                    values, right = self._validate(stage, self.validator)
+                    row.update(values)
                     stage.check_loss(row["val_loss"])
                 checked = self.clock.now() - validating
                 if not stage.caches:
@@ -364,7 +357,7 @@ class Training:
                     "validation_seconds": round(checked, 3),
                     "photos": (loader.steps - position.step) * loader.batch_size,
                 }
-                self.ledger.add_epoch(row, timing)
+                self.ledger.add_epoch(row, timing, right)
                 if self.ledger.best and self.ledger.best["epoch"] == row["epoch"]:
                     self.keeper.epoch_is_best()
         except Cut as cut:  # in validation: it comes first in the next session
@@ -373,7 +366,7 @@ class Training:
         self.teller.tell(label, row, timing)
         return stage.observe(row, higher=self.material.higher)
 
-    def _validate(self, stage: Stage, validator: Loader) -> dict[str, float]:
+    def _validate(self, stage: Stage, validator: Loader) -> tuple[dict[str, float], np.ndarray]:
         return stage.validate(self.forward, validator, self.clock.check("batch"))
 
     def _cache(self, stage: Stage, position: Position, first: int) -> float:

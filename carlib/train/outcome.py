@@ -21,7 +21,7 @@ from carlib.predict import make_forward, open_model, probabilities
 from carlib.progress import say
 from carlib.runfolder import LEFT_OUT, RunFolder, write_json, write_table
 from carlib.spec import Phase, Recipe
-from carlib.submission import Predictions
+from carlib.submission import Epochs, Predictions
 from carlib.train.ledger import Ledger, versions
 
 log = logging.getLogger("carlib")
@@ -107,8 +107,9 @@ def export_best(
 def prove_best(folder: RunFolder, validator: Loader | None, ledger: Ledger) -> float | None:
     """Predict validation with the saved model, opened by plain Keras; return its accuracy.
 
-    The predictions are kept. A saved model that does not do what the trained one did is
-    named in a warning. Without validation photos it is only opened.
+    The predictions are kept, and beside them which photos each epoch had right. A saved model
+    that does not do what the trained one did is named in a warning. Without validation photos it
+    is only opened.
     """
     model, card = open_model(folder.root)
     if validator is None:
@@ -122,6 +123,7 @@ def prove_best(folder: RunFolder, validator: Loader | None, ledger: Ledger) -> f
         labels=validation.labels,
     )
     predictions.save(folder.predictions("validation"))
+    write_epochs(folder, validation, ledger)
     accuracy = predictions.accuracy()
     (expected,) = (row["val_accuracy"] for row in ledger.history if row["epoch"] == card["epoch"])
     # Another device or batch size may round one photo's tie the other way.
@@ -133,6 +135,16 @@ def prove_best(folder: RunFolder, validator: Loader | None, ledger: Ledger) -> f
             expected,
         )
     return accuracy
+
+
+def write_epochs(folder: RunFolder, validation: Catalog, ledger: Ledger) -> None:
+    """Write which validation photos each epoch had right; nothing where that is not known."""
+    right = ledger.right(len(validation))
+    if right is None:  # an earlier version trained some of them
+        folder.epochs.unlink(missing_ok=True)
+        return
+    labels = validation.labels or ()
+    Epochs(validation.ids, validation.classes, labels, right).save(folder.epochs)
 
 
 def write_result(

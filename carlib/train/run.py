@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from carlib.audit import audit
-from carlib.catalog import Catalog, fold, split
+from carlib.catalog import Catalog, parted
 from carlib.errors import DataError, RunError, UsageError
 from carlib.files import only_one
 from carlib.loader import Workers
@@ -89,12 +89,7 @@ def train_model(
     usable = catalog.without(fault.id for fault in faults)
     if not len(usable):
         raise DataError(f"none of the {len(catalog)} photos can be read; {faults[0].reason}")
-    # Items depend on a photo's place: the same photos in another order must not be another run.
-    usable = usable.take(sorted(range(len(usable)), key=usable.ids.__getitem__))
-    if recipe.folds:
-        training, validation = fold(usable, recipe.folds, recipe.fold, recipe.seed)
-    else:
-        training, validation = split(usable, recipe.validation_share, recipe.seed)
+    training, validation = parted(usable, recipe)
     higher = is_higher_better(recipe.monitor)
     material = Material(recipe, training, validation, faults, usable.digest(), higher)
     if recipe.determinism == "exact":

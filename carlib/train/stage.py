@@ -22,7 +22,7 @@ from carlib.metrics import measure
 from carlib.models.build import resized
 from carlib.predict import Forward, make_forward, probabilities
 from carlib.runfolder import Row, RunFolder
-from carlib.schedules import Patience, make_schedule
+from carlib.schedules import Patience, lr_of, make_schedule
 from carlib.steps import compile_trainer, loss_of, trainer_of
 from carlib.train.fitted import Fitted
 from carlib.train.outcome import Material
@@ -134,8 +134,10 @@ class Stage:
 
     def validate(
         self, forward: Forward, validator: Loader, check: Callable[[], None]
-    ) -> dict[str, float]:
+    ) -> tuple[dict[str, float], np.ndarray]:
         """Return loss and metrics on the validation photos, never augmented, by val_<name>.
+
+        And of each photo whether its most probable class is its label, as the accuracy counts it.
 
         Args:
             forward: Of the whole model.
@@ -150,7 +152,25 @@ class Stage:
         truth = np.eye(self.classes, dtype=np.float32)[labels]
         values = {"loss": float(loss_of(self.recipe)(truth, found))}
         values.update(measure(truth, found, self.recipe.monitor))
-        return {f"val_{name}": value for name, value in values.items()}
+        return {f"val_{name}": value for name, value in values.items()}, found.argmax(1) == labels
+
+    def row(self, epoch: int, number: int) -> Row:
+        """Return a trained epoch's row of the history, before its validation.
+
+        Args:
+            epoch: Of the phase.
+            number: Of the run's epoch, counted from 1.
+        """
+        loss, accuracy = (float(metric.result()) for metric in self.metrics)
+        steps = self.loader.steps
+        return {
+            "phase": self.phase.name,
+            "epoch": number,
+            "lr_start": lr_of(self.schedule, epoch * steps),
+            "lr": lr_of(self.schedule, (epoch + 1) * steps - 1),
+            "loss": loss,
+            "accuracy": accuracy,
+        }
 
     def observe(self, row: Row, *, higher: bool) -> bool:
         """Take in an epoch's validation; return whether the phase must end."""

@@ -1,0 +1,100 @@
+"""One run in a process of its own: ``python -m carlib.experiments.child JOB``, a JSON text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from carlib.errors import CarlibError
+from carlib.experiments.folder import drop_weights, result_of
+
+STOPPED = 75
+LOOK = 0.5  # seconds between two looks at the parent
+PATIENCE = 20.0  # seconds for a process of a killed parent to leave the run folder
+
+
+def main(job: dict[str, Any]) -> int:
+    """Train a run, or go on with it; write what it came to.
+
+    Args:
+        job: recipe, data, run, parent; and exclude, external, groups, limit, workers, use, keep.
+
+    Returns:
+        0 done, 75 stopped, else failed, with a line on stderr.
+    """
+    threading.Thread(target=_leave_with, args=(job["parent"],), daemon=True).start()
+    logging.basicConfig(format="carlib: %(message)s", level=logging.WARNING)
+    try:
+        return _train(job)
+    except CarlibError as error:
+        print(f"carlib: {error}", file=sys.stderr)
+        return error.exit_code
+    except (OSError, MemoryError) as error:
+        print(f"carlib: {error or 'out of memory'}", file=sys.stderr)
+        return 1
+
+
+def _train(job: dict[str, Any]) -> int:
+    from carlib.catalog import find_test, merge, read_catalog, read_exclusions
+    from carlib.loader import Workers
+    from carlib.session import detect_session
+    from carlib.spec import from_dict
+    from carlib.train import train_model
+    from carlib.using import use
+
+    for path in job["use"]:
+        use(path)
+    recipe, run = from_dict(job["recipe"]), Path(job["run"])
+    catalog = read_catalog(job["data"], job["groups"])
+    if job["external"]:
+        external = read_catalog(job["external"], least=1)
+        catalog = merge(catalog, external, against=find_test(job["data"]))
+    if job["exclude"]:
+        catalog = catalog.without(read_exclusions(job["exclude"]))
+    _wait_for(run)
+    outcome = train_model(
+        recipe,
+        catalog,
+        run,
+        session=detect_session(limit=job["limit"]),
+        workers=Workers.parse(job["workers"]) if job["workers"] else None,
+    )
+    if not outcome.done:
+        return STOPPED
+    result = result_of(run, recipe.with_probe().digest())
+    result.save(run / "trial.json")
+    if job["keep"] == "results":
+        drop_weights(run)
+    return 0
+
+
+def _wait_for(run: Path) -> None:
+    """Wait for a process that an earlier, killed session left behind in the run folder."""
+    from carlib.files import only_one
+
+    end = time.monotonic() + PATIENCE
+    while run.is_dir():
+        try:
+            with only_one(run):
+                return
+        except CarlibError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(LOOK)
+
+
+def _leave_with(parent: int) -> None:
+    """End this process when its parent has gone: a killed experiment leaves nothing running."""
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,0 +1,150 @@
+"""Backbones of a user's own, beside the table's: registered, looked up, called.
+
+Free of TensorFlow, as the table is; ``carlib.models.build`` checks what they lay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from carlib.errors import CarlibError, RunError, UsageError
+from carlib.models.table import BACKBONES, OWN, Backbone
+
+# What makes two functions the same though a module that is run twice makes both anew.
+_CODE = ("__code__", "__defaults__", "__kwdefaults__", "__closure__")
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A registered backbone.
+
+    Args:
+        backbone: Its row.
+        features: From photos and drop_connect to the last feature map.
+        weights: Loads weights into the built model; None where it has none.
+    """
+
+    backbone: Backbone
+    features: Callable[..., Any]
+    weights: Callable[[Any, str], None] | None = None
+
+    def lay(self, photos: Any, drop_connect: float) -> Any:
+        """Return what its features make of photos; what they raise becomes one line."""
+        with self._told("features"):
+            return self.features(photos, drop_connect=drop_connect)
+
+    def load(self, model: Any, source: str) -> None:
+        """Have its weights loaded; what that raises becomes one line."""
+        with self._told("weights"):
+            assert self.weights is not None  # check_model has looked
+            self.weights(model, source)
+
+    def equals(self, other: Own) -> bool:
+        """Whether another registration says the same: an equal row, and equal code."""
+        return (
+            self.backbone == other.backbone
+            and _same(self.features, other.features)
+            and _same(self.weights, other.weights)
+        )
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except CarlibError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RunError(
+                f"the {what} of backbone {self.backbone.name!r} failed ({reason}); mend the "
+                "function it was registered with"
+            ) from error
+
+
+_registered: dict[str, Own] = {}
+
+
+def add_backbone(
+    backbone: Backbone,
+    features: Callable[..., Any],
+    weights: Callable[[Any, str], None] | None = None,
+) -> None:
+    """Register a backbone of your own under its name, for every recipe of this process.
+
+    Args:
+        backbone: Of the family "own".
+        features: ``features(photos, *, drop_connect)``: from a Keras tensor (B, S, S, 3), RGB,
+            0..255, to the last feature map (B, H, W, C). It scales the photos itself, and is
+            built of single layers of ``keras.layers``, each named by its block, bottom first:
+            stem_..., block1a_..., top_....
+        weights: ``weights(model, source)``: loads pretrained weights into the built model;
+            ``source`` is the recipe's ``model.weights``, one of ``backbone.weights`` or the path
+            of a file that is there. Defaults to none.
+
+    Raises:
+        UsageError: A name of carlib's own, a name registered with something else (the same
+            again replaces it), another family, no function, or names of weights without one.
+
+    >>> from carlib.models.tiny import tiny_features
+    >>> add_backbone(Backbone("small", size=32), tiny_features)
+    >>> known()["small"].family
+    'own'
+    >>> forget("small")
+    """
+    name = backbone.name
+    if backbone.family != OWN:
+        raise UsageError(
+            f"backbone {name!r} is of the family {backbone.family!r}; yours are of 'own', the "
+            "default"
+        )
+    if name in BACKBONES:
+        raise UsageError(f"{name!r} is a backbone of carlib's own; give yours another name")
+    if not callable(features):
+        raise UsageError(
+            f"features of backbone {name!r} must be a function of photos and drop_connect; "
+            f"received {features!r}"
+        )
+    if weights is None and backbone.weights:
+        raise UsageError(
+            f"backbone {name!r} names weights ({', '.join(backbone.weights)}) and has no function "
+            "that loads them; give one as weights, or name none"
+        )
+    if weights is not None and not callable(weights):
+        raise UsageError(
+            f"weights of backbone {name!r} must be a function of model and source; received "
+            f"{weights!r}"
+        )
+    new = Own(backbone, features, weights)
+    if name in _registered and not _registered[name].equals(new):
+        raise UsageError(
+            f"there is another backbone {name!r} already; give this one another name, or begin in "
+            "a new process"
+        )
+    # The newest of equals: what its code refers to may be newer too.
+    _registered[name] = new
+
+
+def known() -> dict[str, Backbone]:
+    """Return all backbones by name: the table's, then those registered."""
+    return BACKBONES | {name: own.backbone for name, own in _registered.items()}
+
+
+def own(name: str) -> Own:
+    """Return what a name of the family "own" was registered with."""
+    return _registered[name]
+
+
+def forget(name: str) -> None:
+    """Take a backbone of your own out again; a name that is not there is none."""
+    _registered.pop(name, None)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one == other:
+        return True
+    if not (hasattr(one, "__code__") and hasattr(other, "__code__")):
+        return False
+    return all(getattr(one, part) == getattr(other, part) for part in _CODE)
