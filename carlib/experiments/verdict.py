@@ -159,6 +159,8 @@ def _comparison(difference: Estimate, chance: float, arms: int) -> Comparison:
 
 def _more(difference: Estimate, arms: int) -> int | None:
     """Return how many runs more would tell a difference of this size."""
+    if not difference.mean:
+        return None
     for runs in range(difference.runs + 1, MOST + 1):
         expected = difference.with_runs(runs)
         needed = stats.t.ppf(1 - ALPHA / (2 * arms), expected.freedom)
