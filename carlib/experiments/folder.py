@@ -1,8 +1,8 @@
 """Where an experiment's runs lie, and what each of them came to.
 
-OUT/runs/<arm>-<digest>/<level><seed>-<fold>/    a run folder; log.txt beside its tables
-OUT/runs/.../trial.json                          what it came to, once it is done
-OUT/runs/.../failed.json                         why it failed
+OUT/runs/<recipe>-<digest>/<seed>-<fold>/    a run folder; log.txt beside its tables
+OUT/runs/.../trial.json                      what it came to, once it is done
+OUT/runs/.../failed.json                     why it failed
 OUT/table.md, table.csv, table.html, table.png
 """
 
@@ -15,12 +15,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from carlib.errors import RunError
-from carlib.experiments.noun import FULL, Trial
+from carlib.experiments.noun import Trial
 from carlib.runfolder import RunFolder, read_json, read_table, write_json
 from carlib.submission import Epochs, read_epochs
 
@@ -92,12 +91,11 @@ class ExperimentFolder:
     root: Path
 
     def run(self, trial: Trial) -> Path:
-        """Return the run folder of a trial: another recipe, another folder."""
+        """Return the run folder of a trial: by its recipe, whatever plan or arm asks for it."""
         recipe = dataclasses.replace(trial.recipe, seed=0, fold=0)
-        words = re.sub(r"[^A-Za-z0-9.]+", "-", trial.arm).strip("-.")[:40]
-        level = "" if trial.level == FULL else f"{trial.level}-"
-        name = f"{words}-{recipe.digest()[:8]}".lstrip("-")
-        return self.root / "runs" / name / f"{level}{trial.seed}-{trial.fold}"
+        words = re.sub(r"[^A-Za-z0-9.]+", "-", recipe.name).strip("-.")[:40]
+        name = f"{words}-{recipe.digest()[:12]}".lstrip("-")
+        return self.root / "runs" / name / f"{trial.seed}-{trial.fold}"
 
     def result(self, trial: Trial) -> Path:
         """Return where a trial's result lies, once it is done."""
@@ -129,21 +127,27 @@ class ExperimentFolder:
                 )
         return found
 
-    def failures(self, trials: Iterable[Trial]) -> dict[Trial, dict[str, Any]]:
+    def failures(self, trials: Iterable[Trial]) -> dict[Trial, str]:
         """Return why trials failed that did, and have no result."""
         found = {}
         for trial in trials:
             if self.failure(trial).is_file() and not self.result(trial).is_file():
-                with suppress(RunError):
-                    found[trial] = read_json(self.failure(trial))
+                found[trial] = "of an unknown cause"
+                with suppress(RunError, OSError):
+                    found[trial] = str(read_json(self.failure(trial)).get("why"))
         return found
 
-    def hours(self, trial: Trial) -> float:
-        """Return the hours that an unfinished run has taken so far."""
-        with suppress(RunError, OSError):
-            rows = read_table(RunFolder(self.run(trial)).sessions)
-            return sum(float(row["seconds"]) for row in rows) / 3600
-        return 0.0
+    def hours(self) -> float:
+        """Return the hours that all runs took so far, those of other plans in it too."""
+        return sum(map(hours_of, self.root.glob("runs/*/*")))
+
+
+def hours_of(run: Path) -> float:
+    """Return the hours that a run took so far, over its sessions; 0 where it has none."""
+    with suppress(RunError, OSError, ValueError, KeyError):
+        rows = read_table(RunFolder(run).sessions)
+        return sum(float(row["seconds"]) for row in rows) / 3600
+    return 0.0
 
 
 def result_of(run: Path, recipe_digest: str) -> Result:
@@ -160,11 +164,9 @@ def result_of(run: Path, recipe_digest: str) -> Result:
     said = read_json(folder.result)
     if not said["done"]:
         raise RunError(f"{run} is not finished")
-    rows = read_table(folder.sessions)
-    hours = sum(float(row["seconds"]) for row in rows) / 3600
-    return Result(
-        recipe_digest, said["catalog_digest"], read_epochs(folder.epochs), hours, len(rows)
-    )
+    sessions = len(read_table(folder.sessions))
+    epochs = read_epochs(folder.epochs)
+    return Result(recipe_digest, said["catalog_digest"], epochs, hours_of(run), sessions)
 
 
 def drop_weights(run: Path) -> None:

@@ -7,12 +7,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from carlib.errors import UsageError, suggestion
+from carlib.augment import TRANSFORMS
+from carlib.errors import UsageError, look_up, suggestion
 from carlib.spec import Recipe
 
 JUDGES = ("best", "last")
 KEEPS = ("results", "runs")
 FULL, PROXY = "full", "proxy"  # levels of a trial
+ALPHA = 0.05
+MOST_ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,36 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """A greedy search for augmentation: add or drop one transform, keep what is better, again.
+
+    Args:
+        add: Transforms that may be added, of ``carlib.augment.TRANSFORMS``.
+        drop: Whether those that are there may be dropped. Defaults to True.
+        rounds: At the most. Defaults to 3.
+
+    Raises:
+        UsageError: An unknown transform, one twice, nothing to try, no rounds.
+    """
+
+    add: tuple[str, ...] = ()
+    drop: bool = True
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        for name in self.add:
+            look_up(TRANSFORMS, name, "transform")
+        if len(set(self.add)) < len(self.add):
+            raise UsageError(f"Search: add names a transform twice; received {list(self.add)}")
+        if not self.add and not self.drop:
+            raise UsageError("Search: nothing to try; name transforms to add, or let it drop some")
+        if not 1 <= self.rounds <= MOST_ROUNDS:
+            raise UsageError(
+                f"Search: rounds must be from 1 to {MOST_ROUNDS}; received {self.rounds}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """A base and changes to it, each trained with the same seeds and folds.
 
@@ -81,6 +114,9 @@ class Experiment:
             halving, Jamieson and Talwalkar 2016, arxiv.org/abs/1502.07943); 0 means all of
             them do. The base always does. Defaults to 0.
         use: Python files that each run uses, as ``carlib train --use`` does.
+        alpha: Probability that any arm that is none is called better or worse. Defaults to 0.05.
+        search: What makes the arms, round by round; then ``arms`` and ``proxy`` are empty.
+            Defaults to None.
 
     Raises:
         UsageError: Arms that are the same, seeds twice, a recipe without validation.
@@ -96,6 +132,8 @@ class Experiment:
     proxy: tuple[Arm, ...] = ()
     halving: float = 0.0
     use: tuple[str, ...] = ()
+    alpha: float = ALPHA
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         _check_arms(self.everyone)
@@ -118,6 +156,13 @@ class Experiment:
             raise UsageError(
                 f"Experiment: halving must be from 0 (off) to below 1; received {self.halving}"
             )
+        if not 0.001 <= self.alpha <= 0.5:
+            raise UsageError(f"Experiment: alpha must be from 0.001 to 0.5; received {self.alpha}")
+        if self.search and (self.arms or self.proxy):
+            raise UsageError(
+                "Experiment: a search makes its own arms, round by round; leave out arms, grid "
+                "and proxy"
+            )
 
     @property
     def everyone(self) -> tuple[Arm, ...]:
@@ -129,10 +174,11 @@ class Experiment:
         """Runs of each arm."""
         return len(self.seeds) * max(1, self.base.recipe.folds)
 
-    def trials(self, level: str = FULL) -> Iterator[Trial]:
-        """Return all runs of a level, arm by arm."""
-        for arm in self.everyone if level == FULL else self.proxy:
-            yield from self.trials_of(arm, level)
+    def trials(self) -> Iterator[Trial]:
+        """Return all runs, arm by arm: the full ones, then the proxy's."""
+        for level, arms in ((FULL, self.everyone), (PROXY, self.proxy)):
+            for arm in arms:
+                yield from self.trials_of(arm, level)
 
     def trials_of(self, arm: Arm, level: str = FULL) -> Iterator[Trial]:
         """Return the runs of an arm: all folds of a seed, then the next seed's."""

@@ -53,7 +53,7 @@ def next_trials(
         return trial.level != PROXY, trial.repeat, heavy, places[trial.arm]
 
     wanted, given_up = _alive(experiment, scores, failed)
-    proxies = experiment.trials(PROXY) if experiment.proxy else ()
+    proxies = (trial for trial in experiment.trials() if trial.level == PROXY)
     todo = [trial for trial in (*proxies, *wanted) if trial not in scores and trial not in failed]
     return sorted(todo, key=early), given_up
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from carlib.errors import UsageError, suggestion
-from carlib.experiments.noun import Arm, Experiment
+from carlib.experiments.noun import Arm, Experiment, Search
 from carlib.recipes import RECIPES, load_recipe
 from carlib.spec import Recipe, with_settings
 
 KEYS = (
     *("name", "base", "set", "seeds", "folds", "validation_share", "hours", "judge", "keep", "use"),
-    *("halving", "arms", "grid", "proxy"),
+    *("halving", "alpha", "arms", "grid", "proxy", "search"),
 )
-PARTS = {"arms": ("recipe", "set"), "proxy": ("set",)}
+PARTS = {"arms": ("recipe", "set"), "proxy": ("set",), "search": ("add", "drop", "rounds")}
 MOST = 200  # arms
 
 
@@ -31,7 +31,7 @@ def read_experiment(path: Path | str) -> Experiment:
             of ``recipe`` and ``set``. ``[grid]`` has a list of values a setting, and every
             combination is an arm. ``seeds`` is a list, or how many. ``folds`` or
             ``validation_share`` is what is judged on. ``[proxy]``: ``set``, what makes all of it
-            quicker.
+            quicker. ``[search]``: ``add``, ``drop`` and ``rounds`` of ``Search``.
 
     Raises:
         UsageError: No such file, no TOML, an unknown key ("did you mean"), a bad value; the
@@ -80,8 +80,9 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
     quicker = _settings((proxy or {}).get("set", []), "proxy.set")
     if proxy is not None and not quicker:
         raise UsageError("[proxy] needs set: what makes a run quicker")
-    options = {key: said[key] for key in ("hours", "judge", "keep", "halving") if key in said}
-    for key in ("hours", "halving"):
+    numbers = ("hours", "halving", "alpha")
+    options = {key: said[key] for key in (*numbers, "judge", "keep") if key in said}
+    for key in numbers:
         if key in options and not _is_number(options[key]):
             raise UsageError(f"{key} must be a number; received {options[key]!r}")
     return Experiment(
@@ -95,6 +96,7 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
         if proxy is not None
         else (),
         use=tuple(str(path.parent / each) for each in _texts(said.get("use", []), "use")),
+        search=_search(said["search"]) if "search" in said else None,
         **options,
     )
 
@@ -129,6 +131,16 @@ def _combined(said: Any, base: Recipe) -> Iterable[Arm]:
             f"{key.rpartition('.')[2]} {value}" for key, value in zip(grid, values, strict=True)
         ]
         yield Arm(", ".join(shown), recipe, tuple(changes))
+
+
+def _search(said: Any) -> Search:
+    _known(_table(said, "search"), PARTS["search"], "search")
+    drop, rounds = said.get("drop", True), said.get("rounds", 3)
+    if not isinstance(drop, bool):
+        raise UsageError(f"search.drop must be true or false; received {drop!r}")
+    if type(rounds) is not int:
+        raise UsageError(f"search.rounds must be a whole number; received {rounds!r}")
+    return Search(tuple(_texts(said.get("add", []), "search.add")), drop, rounds)
 
 
 def _recipe(name: Any, path: Path, common: list[str]) -> Recipe:

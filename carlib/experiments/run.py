@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from typing import Any
 from carlib.experiments.folder import ExperimentFolder, Result, drop_weights
 from carlib.experiments.judging import marks_of
 from carlib.experiments.launch import Launcher, Local, Running, gpus, last_words
-from carlib.experiments.noun import PROXY, Experiment, Trial
+from carlib.experiments.noun import Experiment, Trial
 from carlib.experiments.order import cost_of, next_trials
+from carlib.experiments.search import round_after
+from carlib.experiments.table import Table, table_of
 from carlib.files import only_one
 from carlib.interrupts import stopping
 from carlib.progress import say
@@ -90,20 +93,27 @@ def run_experiment(
     if launcher is None:
         devices = gpus()
         launcher = Local(max(1, len(devices)), devices)
-    work = _Work(
-        experiment,
-        photos,
-        ExperimentFolder(Path(out)),
-        session or detect_session(),
-        launcher,
-        workers,
-    )
-    with only_one(out), stopping(work.session):
-        try:
-            return work.go()
-        finally:
-            work.end()
-            launcher.close()
+    session = session or detect_session()
+    folder = ExperimentFolder(Path(out))
+    rounds: list[Table] = []
+    ending = Ending("done", 0, 0, {}, 0.0)
+    try:
+        with only_one(out), stopping(session):
+            while asked := round_after(experiment, [table.lines for table in rounds]):
+                if experiment.search:
+                    say(f"round {len(rounds) + 1}: {asked.base.name}, and {len(asked.arms)} others")
+                work = _Work(asked, photos, folder, session, launcher, workers)
+                try:
+                    now = work.go()
+                finally:
+                    work.end()
+                ending = dataclasses.replace(now, failed={**ending.failed, **now.failed})
+                if now.why != "done" or not now.done:
+                    break
+                rounds.append(table_of(asked, out))
+    finally:
+        launcher.close()
+    return ending
 
 
 @dataclass(slots=True)
@@ -120,9 +130,7 @@ class _Work:
     under_way: dict[int, tuple[Trial, Running]] = field(default_factory=dict)
 
     def go(self) -> Ending:
-        levels = ("full", PROXY) if self.experiment.proxy else ("full",)
-        every = [trial for level in levels for trial in self.experiment.trials(level)]
-        for trial, result in self.folder.results(every).items():
+        for trial, result in self.folder.results(self.experiment.trials()).items():
             self._take(trial, result)
             if self.experiment.keep == "results":
                 drop_weights(self.folder.run(trial))
@@ -150,13 +158,12 @@ class _Work:
             if self._collect() == STOPPED and why == "done":
                 why = "the clock"
         todo, _ = next_trials(self.experiment, self.scores, ())
-        hours = self._hours()
         return Ending(
             why if todo and not self._only_failed(todo) else "done",
             len(self.scores),
             len(self.scores) + len(todo),
             {str(trial): reason for trial, reason in self.failed.items()},
-            hours,
+            self.folder.hours(),
         )
 
     def end(self) -> None:
@@ -176,16 +183,9 @@ class _Work:
         if self.session.left() < LEAST:
             return "the clock"
         budget = self.experiment.hours
-        if budget and self._hours() + sum(map(self._expected, (trial, *running))) > budget:
+        if budget and self.folder.hours() + sum(map(self._expected, (trial, *running))) > budget:
             return "the budget"
         return "done"
-
-    def _hours(self) -> float:
-        """Hours of all runs, unfinished ones too."""
-        done = sum(result.hours for result in self.results.values())
-        levels = ("full", PROXY) if self.experiment.proxy else ("full",)
-        every = (trial for level in levels for trial in self.experiment.trials(level))
-        return done + sum(self.folder.hours(trial) for trial in every if trial not in self.results)
 
     def _expected(self, trial: Trial) -> float:
         """Hours that a run is expected to take, by those done; 0 before the first."""
@@ -263,11 +263,9 @@ class _Work:
         say(f"{trial}: failed: {reason}")
         self.failed[trial] = reason
         if code == USAGE:  # its other runs would end likewise
-            levels = ("full", PROXY) if self.experiment.proxy else ("full",)
-            for level in levels:
-                for other in self.experiment.trials(level):
-                    if other.arm == trial.arm and other not in self.scores:
-                        self.failed.setdefault(other, reason)
+            for other in self.experiment.trials():
+                if other.arm == trial.arm and other not in self.scores:
+                    self.failed.setdefault(other, reason)
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

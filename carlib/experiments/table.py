@@ -15,7 +15,12 @@ from carlib.experiments.folder import ExperimentFolder, Result
 from carlib.experiments.judging import marks_of
 from carlib.experiments.noun import FULL, PROXY, Arm, Experiment, Trial
 from carlib.experiments.order import next_trials
+from carlib.experiments.search import round_after
 from carlib.experiments.verdict import UNKNOWN, Comparison, Runs, accuracy, compare
+
+
+class NothingYet(RunError):
+    """No run is finished yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,8 @@ class Table:
         proxy: Likewise of the proxy's runs; () without.
         agreement: Of both; None where fewer than two arms have both.
         photos: Different validation photos.
-        done: Whether all runs wanted are finished.
+        waiting: Runs that are wanted and neither finished nor failed.
+        failed: Runs that failed.
         hours: Of all finished runs.
     """
 
@@ -94,14 +100,22 @@ class Table:
     proxy: tuple[Line, ...]
     agreement: Agreement | None
     photos: int
-    done: bool
+    waiting: int
+    failed: int
     hours: float
+
+    @property
+    def done(self) -> bool:
+        """Whether all runs wanted are finished."""
+        return not self.waiting and not self.failed
 
     def figures(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
         return {
             "name": self.experiment.name,
             "done": self.done,
+            "waiting": self.waiting,
+            "failed": self.failed,
             "photos": self.photos,
             "hours": self.hours,
             "arms": [_figures(line) for line in self.lines],
@@ -125,24 +139,22 @@ def table_of(experiment: Experiment, out: Path | str) -> Table:
         out: Its folder.
 
     Raises:
-        RunError: No run is finished yet, or results that are damaged or of other photos.
+        NothingYet: No run is finished.
+        RunError: Results that are damaged or of other photos.
     """
     folder = ExperimentFolder(Path(out))
-    levels = (FULL, PROXY) if experiment.proxy else (FULL,)
-    every = [trial for level in levels for trial in experiment.trials(level)]
-    results = folder.results(every)
+    every = list(experiment.trials())
+    results, failures = folder.results(every), folder.failures(every)
     if not results:
-        failures = folder.failures(every)
-        why = f"; {next(iter(failures.values())).get('why')}" if failures else ""
-        raise RunError(f"no run of {experiment.name!r} is finished in {out}{why}")
+        why = "; " + next(iter(failures.values())) if failures else ""
+        raise NothingYet(f"no run of {experiment.name!r} is finished in {out}{why}")
     scores = {
         trial: float(marks_of(result.epochs, experiment.judge).right.mean())
         for trial, result in results.items()
     }
-    todo, given_up = next_trials(experiment, scores, ())
-    failed = {trial.arm: str(said.get("why")) for trial, said in folder.failures(every).items()}
+    todo, given_up = next_trials(experiment, scores, failures)
     notes = {name: f"given up after {runs} runs" for name, runs in given_up.items()}
-    notes |= {name: f"failed: {why}" for name, why in failed.items()}
+    notes |= {trial.arm: f"failed: {why}" for trial, why in failures.items()}
     lines = _lines(experiment, experiment.everyone, FULL, results, notes)
     proxy = _lines(experiment, experiment.proxy, PROXY, results, notes)
     photos = {name for trial, result in results.items() for name in result.epochs.ids}
@@ -152,9 +164,33 @@ def table_of(experiment: Experiment, out: Path | str) -> Table:
         proxy,
         _agreement(lines, proxy),
         len(photos),
-        not todo,
+        len(todo),
+        len(failures),
         sum(result.hours for result in results.values()),
     )
+
+
+def tables_of(experiment: Experiment, out: Path | str) -> tuple[Table, ...]:
+    """Return the table of an experiment, or of a search one a round, as far as runs are finished.
+
+    Args:
+        experiment: What was asked.
+        out: Its folder.
+
+    Raises:
+        RunError: As ``table_of``.
+    """
+    tables: list[Table] = []
+    while asked := round_after(experiment, [table.lines for table in tables]):
+        try:
+            tables.append(table_of(asked, out))
+        except NothingYet:
+            if not tables:
+                raise
+            break
+        if tables[-1].waiting:
+            break
+    return tuple(tables)
 
 
 def _lines(
@@ -173,7 +209,7 @@ def _lines(
             hours[trial.arm] += result.hours
     base: Runs = runs.get(experiment.base.name, {})
     others = {name: each for name, each in runs.items() if each and name != experiment.base.name}
-    found = compare(base, others) if base else {}
+    found = compare(base, others, experiment.alpha) if base else {}
     means = {name: accuracy(each, runs) for name, each in runs.items() if each}
     return tuple(
         Line(

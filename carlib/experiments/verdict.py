@@ -10,8 +10,8 @@ import numpy as np
 from scipy import stats
 
 from carlib.experiments.estimate import Estimate, Parts, Scatter, parts_of
+from carlib.experiments.noun import ALPHA
 
-ALPHA = 0.05
 POWER = 0.8
 MOST = 200  # runs; what would need more is not worth saying how many
 BETTER, WORSE, UNKNOWN = "better", "worse", "not distinguishable"
@@ -66,7 +66,7 @@ class Comparison:
         return f"{UNKNOWN}: {self.more} more {runs} would tell"
 
 
-def compare(base: Runs, arms: Mapping[str, Runs]) -> dict[str, Comparison]:
+def compare(base: Runs, arms: Mapping[str, Runs], alpha: float = ALPHA) -> dict[str, Comparison]:
     """Return each arm's comparison to the base; arms without a run in common have none.
 
     Runs are paired by seed and fold, photos by id. How runs scatter is known badly of two or
@@ -75,6 +75,7 @@ def compare(base: Runs, arms: Mapping[str, Runs]) -> dict[str, Comparison]:
     Args:
         base: Runs of the base, by seed and fold.
         arms: Runs of the others, by name.
+        alpha: Probability of any wrong "better" or "worse". Defaults to 0.05.
 
     >>> photos = np.arange(200)
     >>> def runs(share):
@@ -89,7 +90,8 @@ def compare(base: Runs, arms: Mapping[str, Runs]) -> dict[str, Comparison]:
     found = {name: parts.estimate(usual) for name, parts in pairs.items()}
     chances = _holm({name: each.chance() for name, each in found.items()})
     return {
-        name: _comparison(each, chances[name], max(1, len(found))) for name, each in found.items()
+        name: _comparison(each, chances[name], alpha / max(1, len(found)), alpha)
+        for name, each in found.items()
     }
 
 
@@ -149,21 +151,21 @@ def _holm(chances: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _comparison(difference: Estimate, chance: float, arms: int) -> Comparison:
-    if difference.runs > 1 and chance < ALPHA:
+def _comparison(difference: Estimate, chance: float, each: float, alpha: float) -> Comparison:
+    if difference.runs > 1 and chance < alpha:
         verdict = BETTER if difference.mean > 0 else WORSE
         return Comparison(difference, chance, verdict, 0)
-    more = None if difference.runs < 2 else _more(difference, arms)
+    more = None if difference.runs < 2 else _more(difference, each)
     return Comparison(difference, chance, UNKNOWN, more)
 
 
-def _more(difference: Estimate, arms: int) -> int | None:
-    """Return how many runs more would tell a difference of this size."""
+def _more(difference: Estimate, alpha: float) -> int | None:
+    """Return how many runs more would tell a difference of this size, alone at ``alpha``."""
     if not difference.mean:
         return None
     for runs in range(difference.runs + 1, MOST + 1):
         expected = difference.with_runs(runs)
-        needed = stats.t.ppf(1 - ALPHA / (2 * arms), expected.freedom)
+        needed = stats.t.ppf(1 - alpha / 2, expected.freedom)
         needed += stats.t.ppf(POWER, expected.freedom)
         if abs(difference.mean) >= needed * expected.error:
             return runs - difference.runs
