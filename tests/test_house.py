@@ -89,6 +89,13 @@ PUBLIC = {
     "write_submission",
 }
 
+PAGES = {
+    "carlib/experiments/page.html",
+    "carlib/report/page.html",
+    "carlib/style/frame.html",
+    "carlib/style/macros.html",
+    "carlib/style/page.css",
+}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -218,7 +225,7 @@ def test_built_metadata(wheel):
     assert dict(parsed["console_scripts"]) == {"carlib": "carlib.cli:main"}
     modules = {path.relative_to(ROOT).as_posix() for path in SOURCES}
     packed = {name for name in names if ".dist-info/" not in name}
-    assert packed == modules | {"carlib/report/page.html"}
+    assert packed == modules | PAGES
 
 
 def test_every_dependency_has_its_reason_and_its_use():

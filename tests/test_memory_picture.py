@@ -15,7 +15,7 @@ from carlib.memory.picture import COLOURS, FAR, draw
 from carlib.memory.words import amount
 from carlib.models.build import build_model
 from carlib.spec import ModelSpec, Phase, Recipe
-from carlib.style import png
+from carlib.style.drawing import png
 
 RECIPE = Recipe(
     "pictured $x$",

@@ -20,8 +20,8 @@ from reports import Page, Run, as_catalog, make_run, save_photos, worst_ids
 from carlib.errors import RunError
 from carlib.report import FIGURES, write_report
 from carlib.report.facts import HISTORY, Score, read_facts
-from carlib.report.text import UNKNOWN
 from carlib.spec import from_toml
+from carlib.style.text import UNKNOWN
 
 PLOTS = sorted(f"{name}.png" for name in FIGURES)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from reports import Run, make_run
 
-from carlib.report import text
 from carlib.report.facts import HISTORY, Best, Score, read_facts, warnings
 from carlib.report.tables import sessions
+from carlib.style import text
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,25 @@ import sys
 from collections.abc import Sequence
 
 from carlib import __version__
-from carlib.cli import augment, chain, demo, kaggle, memory, models, plan, predict, sample, train
+from carlib.cli import (
+    augment,
+    chain,
+    demo,
+    experiment,
+    kaggle,
+    memory,
+    models,
+    plan,
+    predict,
+    sample,
+    train,
+)
 from carlib.errors import CarlibError
 
 INTERRUPTED = 130
-COMMANDS = (demo, sample, memory, plan, train, predict, chain, kaggle, models, augment)
+COMMANDS = (
+    *(demo, sample, memory, plan, train, predict, experiment, chain, kaggle, models, augment),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -81,7 +81,7 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _lines(lineage: Lineage) -> Iterator[str]:
-    from carlib.report.text import clock, count
+    from carlib.style.text import clock, count
 
     newest = lineage.sessions[-1] if lineage.sessions else None
     yield f"{lineage.chain}: recipe {lineage.recipe or 'not known'}"
@@ -105,7 +105,7 @@ def _lines(lineage: Lineage) -> Iterator[str]:
 
 
 def _of_session(lineage: Lineage, sitting: Sitting, first: bool) -> Iterator[str]:
-    from carlib.report.text import clock, count, moment, number, percent
+    from carlib.style.text import clock, count, moment, number, percent
 
     until = f" to {moment(sitting.stop)}" if sitting.stop else ""
     spent = f"{moment(sitting.start)}{until}, {clock(sitting.seconds)}"
@@ -135,7 +135,7 @@ def _of_session(lineage: Lineage, sitting: Sitting, first: bool) -> Iterator[str
 
 
 def _of_link(lineage: Lineage, link: Link) -> str:
-    from carlib.report.text import moment
+    from carlib.style.text import moment
 
     found = link.checkpoint
     if found is None or link.damage:

@@ -83,7 +83,7 @@ def _run(given: argparse.Namespace) -> int:
     if said and given.picture:
         from carlib.files import write_whole
         from carlib.memory.picture import draw
-        from carlib.style import png
+        from carlib.style.drawing import png
 
         write_whole(given.picture, png(draw(forecast, said)))
         figures["picture"] = given.picture

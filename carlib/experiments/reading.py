@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from carlib.errors import UsageError, suggestion
+from carlib.errors import UsageError, look_up, suggestion
 from carlib.experiments.noun import Arm, Experiment, Search
+from carlib.models.own import known
 from carlib.recipes import RECIPES, load_recipe
 from carlib.spec import Recipe, with_settings
 
@@ -81,6 +82,10 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
     if proxy is not None and not quicker:
         raise UsageError("[proxy] needs set: what makes a run quicker")
     numbers = ("hours", "halving", "alpha")
+    use = tuple(str(path.parent / each) for each in _texts(said.get("use", []), "use"))
+    if not use:  # which may register others
+        for arm in everyone:
+            look_up(known(), arm.recipe.model.backbone, "backbone")
     options = {key: said[key] for key in (*numbers, "judge", "keep") if key in said}
     for key in numbers:
         if key in options and not _is_number(options[key]):
@@ -95,7 +100,7 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
         )
         if proxy is not None
         else (),
-        use=tuple(str(path.parent / each) for each in _texts(said.get("use", []), "use")),
+        use=use,
         search=_search(said["search"]) if "search" in said else None,
         **options,
     )

@@ -259,13 +259,17 @@ class _Work:
         reason = last_words(self.folder.run(trial))
         if code < 0:
             reason = f"killed by signal {-code}; its last words: {reason}"
-        write_json(self.folder.failure(trial), {"code": code, "why": reason})
-        say(f"{trial}: failed: {reason}")
-        self.failed[trial] = reason
+        failing = [trial]
         if code == USAGE:  # its other runs would end likewise
-            for other in self.experiment.trials():
-                if other.arm == trial.arm and other not in self.scores:
-                    self.failed.setdefault(other, reason)
+            failing += [
+                other
+                for other in self.experiment.trials()
+                if other.arm == trial.arm and other not in (trial, *self.scores, *self.failed)
+            ]
+        for each in failing:
+            write_json(self.folder.failure(each), {"code": code, "why": reason})
+            self.failed[each] = reason
+        say(f"{trial}: failed: {reason}")
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

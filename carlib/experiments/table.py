@@ -56,7 +56,7 @@ class Line:
     def verdict(self) -> str:
         """What can be said of the arm, for people."""
         if self.comparison is None:
-            return ""
+            return "failed" if self.note and not self.runs else ""
         said = self.comparison.describe()
         if self.runs < self.wanted and self.comparison.verdict != UNKNOWN and not self.note:
             return f"{said} so far"
@@ -118,8 +118,8 @@ class Table:
             "failed": self.failed,
             "photos": self.photos,
             "hours": self.hours,
-            "arms": [_figures(line) for line in self.lines],
-            "proxy": [_figures(line) for line in self.proxy],
+            "arms": [figures_of(line) for line in self.lines],
+            "proxy": [figures_of(line) for line in self.proxy],
             "agreement": None
             if self.agreement is None
             else {
@@ -246,7 +246,8 @@ def _agreement(lines: tuple[Line, ...], proxy: tuple[Line, ...]) -> Agreement | 
     )
 
 
-def _figures(line: Line) -> dict[str, Any]:
+def figures_of(line: Line) -> dict[str, Any]:
+    """Return an arm's row, ready for JSON; None is what is not known."""
     comparison = line.comparison
     return {
         "arm": line.arm.name,

@@ -18,7 +18,18 @@ from matplotlib.transforms import ScaledTranslation
 from carlib.memory.explain import Explanation
 from carlib.memory.noun import Forecast
 from carlib.memory.words import amount
-from carlib.style import FONT, LIGHT, WIDTH, Theme, beside, blank, frame, name_axis, short, typeface
+from carlib.style.drawing import (
+    FONT,
+    LIGHT,
+    WIDTH,
+    Theme,
+    beside,
+    blank,
+    frame,
+    name_axis,
+    short,
+    typeface,
+)
 
 # Greys are the weights', blues the photos' and grow with them; the last is room for the allocator.
 COLOURS = {

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carlib.catalog import Catalog
 from carlib.files import write_whole
 from carlib.plan import line_of
-from carlib.report import tables, text
+from carlib.report import tables
 from carlib.report.facts import Facts, read_facts, warnings
 from carlib.report.photos import Pair, Photo, confused, worst
 from carlib.runfolder import RunFolder
+from carlib.style.page import Drawing, drawing, render
 
 if TYPE_CHECKING:
     from carlib.report.plots import Band, Course, Tile
@@ -56,8 +56,6 @@ def write_report(run: Path | str, photos: Catalog | None = None) -> Path:
     Traceback (most recent call last):
     carlib.errors.RunError: nowhere/result.json is not there: is nowhere a finished carlib run?
     """
-    import jinja2
-
     from carlib.report.plots import drawable
 
     folder = RunFolder(Path(run))
@@ -75,18 +73,8 @@ def write_report(run: Path | str, photos: Catalog | None = None) -> Path:
             write_whole(folder.plots / f"{name}.png", figures[name].light)
         else:
             (folder.plots / f"{name}.png").unlink(missing_ok=True)
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(
-        percent=text.percent,
-        number=text.number,
-        clock=text.clock,
-        count=text.count,
-        moment=text.moment,
-    )
-    template = environment.from_string(
-        files("carlib.report").joinpath("page.html").read_text(encoding="utf-8")
-    )
-    page = template.render(
+    page = render(
+        "carlib.report",
         result=facts.result,
         recipe=facts.recipe,
         score=facts.score(),
@@ -116,8 +104,7 @@ def write_report(run: Path | str, photos: Catalog | None = None) -> Path:
         left_out_listed=len(facts.left_out),
         left_out_count=facts.left_out_count(),
     )
-    # A lone surrogate, from an odd file name, has no UTF-8 form.
-    write_whole(folder.report, page.encode("utf-8", "replace"))
+    write_whole(folder.report, page)
     return folder.report
 
 
@@ -132,52 +119,29 @@ class _Drawn:
     worst: list[Photo]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Figure:
-    """A figure as PNG for light and dark screens, and its sides in px on the page."""
-
-    light: bytes
-    dark: bytes
-    width: int
-    height: int
-
-    @property
-    def light_url(self) -> str:
-        return text.url(self.light, "png")
-
-    @property
-    def dark_url(self) -> str:
-        return text.url(self.dark, "png")
-
-
-def _figures(facts: Facts, drawn: _Drawn) -> dict[str, _Figure]:
+def _figures(facts: Facts, drawn: _Drawn) -> dict[str, Drawing]:
     """Return FIGURES, without those that have nothing to show."""
     from carlib.report import plots
 
-    def themed(draw: Any, *what: Any) -> _Figure:
-        light, dark = draw(*what, plots.LIGHT), draw(*what, plots.DARK)
-        width, height = (round(inches * 100) for inches in light.get_size_inches())
-        return _Figure(plots.png(light), plots.png(dark), width, height)
-
-    def plain(draw: Any, *what: Any) -> _Figure:
+    def plain(draw: Any, *what: Any) -> Drawing:
         # The page has the same as a table or as photos: one theme is enough.
         content = plots.png(draw(*what))
-        return _Figure(content, content, 0, 0)
+        return Drawing(content, content)
 
     made = {}
     if not facts.history.empty:
         course = _course(facts)
-        made["curves"] = themed(plots.curves, course)
-        made["lr"] = themed(plots.lr, course)
+        made["curves"] = drawing(plots.curves, course)
+        made["lr"] = drawing(plots.lr, course)
     if any(row["shares"] or row["seconds_of"] for row in drawn.phases):
         efforts = [
             plots.Effort(row["name"], row["shares"], row["seconds_of"]) for row in drawn.phases
         ]
-        made["phases"] = themed(plots.phases, efforts)
+        made["phases"] = drawing(plots.phases, efforts)
     if facts.predictions is not None:
         counts = tables.confusion_counts(facts.predictions)
-        made["confusion"] = themed(plots.confusion, counts, facts.predictions.classes)
-        made["classes"] = themed(
+        made["confusion"] = drawing(plots.confusion, counts, facts.predictions.classes)
+        made["classes"] = drawing(
             plots.recalls,
             [
                 plots.Recall(

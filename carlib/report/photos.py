@@ -13,7 +13,7 @@ from carlib.catalog import Catalog
 from carlib.errors import DataError
 from carlib.images import read_photo
 from carlib.report.tables import confusion_counts
-from carlib.report.text import url
+from carlib.style.text import url
 from carlib.submission import Predictions
 
 WORST = 24  # photos in the grid

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carlib.report.facts import Facts, Score, waiting_share
-from carlib.report.text import number, percent
+from carlib.style.text import number, percent
 from carlib.submission import Predictions
 
 SHARES = ("layers", "parameters", "compute")

@@ -8,7 +8,7 @@ from carlib.report.plots.bars import Effort, phases, sessions
 from carlib.report.plots.classes import Recall, confusion, recalls
 from carlib.report.plots.course import Band, Course, curves, lr
 from carlib.report.plots.photos import ACROSS, Tile, confused, worst
-from carlib.style import DARK, LIGHT, Theme, drawable, png, short
+from carlib.style.drawing import DARK, LIGHT, Theme, drawable, png, short
 
 __all__ = [
     "ACROSS",

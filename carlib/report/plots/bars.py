@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from carlib.report.text import clock, percent
-from carlib.style import (
+from carlib.style.drawing import (
     FONT,
     LIGHT,
     WIDTH,
@@ -24,6 +23,7 @@ from carlib.style import (
     short,
     typeface,
 )
+from carlib.style.text import clock, percent
 
 UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 SHARES = ("layers", "parameters", "compute")

@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from carlib.style import (
+from carlib.style.drawing import (
     LIGHT,
     WIDTH,
     Theme,

@@ -14,7 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from carlib.style import (
+from carlib.style.drawing import (
     FONT,
     LIGHT,
     WIDTH,

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from carlib.style import LIGHT, WIDTH, Theme, blank, typeface
+from carlib.style.drawing import LIGHT, WIDTH, Theme, blank, typeface
 
 ACROSS = 5  # photos of a pair of confused classes
 

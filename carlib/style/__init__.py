@@ -1,0 +1,1 @@
+"""How figures, texts and pages look: ``drawing`` on matplotlib, ``text`` and ``page`` without."""
