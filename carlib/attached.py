@@ -63,7 +63,7 @@ def find_data(session: Session, given: Path | str = "") -> Path:
     roots = session.inputs or (session.work,)
     if str(given):
         return _given(Path(given).expanduser(), roots)
-    looked = list(_folders(roots))
+    looked = list(folders_below(roots))
     found = [folder for folder in looked if _is_data(folder)]
     if len(found) > 1:
         raise UsageError(f"several folders hold photos to train on: {_named(found)}; set DATA")
@@ -94,7 +94,7 @@ def find_recipe(session: Session, given: str = "") -> Recipe:
     wanted = PurePath(given or MARKER)
     found = [
         folder / wanted
-        for folder in _folders(session.inputs)
+        for folder in folders_below(session.inputs)
         if wanted.suffix in (".toml", ".json") and os.path.isfile(folder / wanted)
     ]
     if not given:
@@ -113,7 +113,7 @@ def _given(given: Path, roots: Iterable[Path]) -> Path:
     if given.is_dir():
         return given
     ending = given.parts
-    found = [folder for folder in _folders(roots) if folder.parts[-len(ending) :] == ending]
+    found = [folder for folder in folders_below(roots) if folder.parts[-len(ending) :] == ending]
     # A dataset packed with its own folder has the name twice: pets/pets/train.
     found = [folder for folder in found if _is_data(folder)] or found
     if len(found) > 1:
@@ -127,10 +127,13 @@ def _given(given: Path, roots: Iterable[Path]) -> Path:
     return found[0]
 
 
-def _folders(roots: Iterable[Path]) -> Iterator[Path]:
+def folders_below(roots: Iterable[Path]) -> Iterator[Path]:
     """Yield folders that inputs may lie in, the nearest to the roots first, each once.
 
     What lies within photo sets, runs and folders full of photos is left alone.
+
+    Args:
+        roots: Of a session's inputs.
     """
     seen: set[str] = set()
     level = list(roots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -62,7 +63,8 @@ def _train(job: dict[str, Any]) -> int:
         recipe,
         catalog,
         run,
-        session=detect_session(limit=job["limit"]),
+        # What earlier sessions left is in the run folder already; other arms' runs lie beside it.
+        session=dataclasses.replace(detect_session(limit=job["limit"]), inputs=(), work=run),
         workers=Workers.parse(job["workers"]) if job["workers"] else None,
     )
     if not outcome.done:

@@ -16,6 +16,8 @@ KEEPS = ("results", "runs")
 FULL, PROXY = "full", "proxy"  # levels of a trial
 ALPHA = 0.05
 MOST_ROUNDS = 20
+MOST_SEED = 2**32 - 1  # of a recipe
+LEAST_ALPHA = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class Experiment:
             Defaults to None.
 
     Raises:
-        UsageError: Arms that are the same, seeds twice, a recipe without validation.
+        UsageError: Arms that are the same, seeds twice, a recipe without validation, a value out
+            of its bounds.
     """
 
     name: str
@@ -141,9 +144,11 @@ class Experiment:
             raise UsageError("Experiment: proxy must have the base and the arms, in their order")
         if self.proxy:
             _check_arms(self.proxy)
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+        different = 0 < len(self.seeds) == len(set(self.seeds))
+        if not different or not all(0 <= seed <= MOST_SEED for seed in self.seeds):
             raise UsageError(
-                f"Experiment: seeds must be one or more, all different; received {self.seeds}"
+                "Experiment: seeds must be one or more, all different, whole numbers from 0 to "
+                f"{MOST_SEED}; received {self.seeds}"
             )
         for field, allowed in (("judge", JUDGES), ("keep", KEEPS)):
             if (value := getattr(self, field)) not in allowed:
@@ -156,8 +161,15 @@ class Experiment:
             raise UsageError(
                 f"Experiment: halving must be from 0 (off) to below 1; received {self.halving}"
             )
-        if not 0.001 <= self.alpha <= 0.5:
-            raise UsageError(f"Experiment: alpha must be from 0.001 to 0.5; received {self.alpha}")
+        if not LEAST_ALPHA <= self.alpha <= 0.5:
+            raise UsageError(
+                f"Experiment: alpha must be from {LEAST_ALPHA} to 0.5; received {self.alpha}"
+            )
+        if self.search and round(self.alpha / self.search.rounds, 9) < LEAST_ALPHA:
+            raise UsageError(
+                f"Experiment: alpha {self.alpha:g} shared out over {self.search.rounds} rounds of "
+                f"a search is below {LEAST_ALPHA}; give a larger alpha, or fewer rounds"
+            )
         if self.search and (self.arms or self.proxy):
             raise UsageError(
                 "Experiment: a search makes its own arms, round by round; leave out arms, grid "

@@ -63,12 +63,18 @@ def draw(tables: Sequence[Table], theme: Theme = LIGHT) -> Figure:
         if row.line is not None:
             _draw(left, right, place, row.line, theme)
     left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+g}"))
+    right.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:+.3g}" if value else "0")
+    )
     name_axis(left.set_xlabel, "validation accuracy, mean and 95% interval", theme)
     name_axis(right.set_xlabel, "difference to the base, points, and 95% interval", theme)
     low, high = right.get_xlim()
     right.set_xlim(low, high + 0.32 * (high - low))  # room for the verdicts
     return figure
+
+
+def _points(value: float, _: object) -> str:
+    return f"{100 * value:+.3g}" if value else "0"
 
 
 def _rows(tables: Sequence[Table]) -> Iterator[_Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ def read_experiment(path: Path | str) -> Experiment:
     """
     path = Path(path)
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        said = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"there is no plan {path}; give the path of a TOML file") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -64,9 +65,11 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
     common = _settings(said.get("set", []), "set")
     if "folds" in said and "validation_share" in said:
         raise UsageError("a plan has folds or validation_share, not both: which shall judge?")
-    for key in ("folds", "validation_share"):
-        if key in said:
-            common.append(f"{key}={said[key]}")
+    # A recipe may have folds of its own, which would go before a share.
+    if "folds" in said:
+        common += [f"folds={said['folds']}", "fold=0"]
+    if "validation_share" in said:
+        common += [f"validation_share={said['validation_share']}", "folds=0", "fold=0"]
     base = _recipe(said["base"], path, common)
     arms = [
         *_named(said.get("arms", {}), base, path, common),
@@ -127,8 +130,21 @@ def _combined(said: Any, base: Recipe) -> Iterable[Arm]:
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise UsageError(f"grid.{key} must be a list of values; received {values!r}")
+        for value in values:
+            if not isinstance(value, str | int | float):
+                raise UsageError(
+                    f"grid.{key}: a value is a text, a number, true or false; received {value!r}"
+                )
+    # The base may be one of them. Counted first: making them takes as long as they are many.
+    if (points := math.prod(map(len, grid.values()))) > MOST + 1:
+        raise UsageError(
+            f"grid: {points} combinations; a plan has {MOST} arms at the most: split it"
+        )
     for values in itertools.product(*grid.values()) if grid else ():
-        changes = [f"{key}={json.dumps(value)}" for key, value in zip(grid, values, strict=True)]
+        changes = [
+            f"{key}={json.dumps(value, ensure_ascii=False)}"
+            for key, value in zip(grid, values, strict=True)
+        ]
         recipe = with_settings(base, changes)
         if recipe.digest() == base.digest():
             continue  # the base is a point of the grid

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from carlib.experiments.earlier import fetch
 from carlib.experiments.folder import ExperimentFolder, Result, drop_weights
 from carlib.experiments.judging import marks_of
 from carlib.experiments.launch import Launcher, Local, Running, gpus, last_words
@@ -130,6 +131,7 @@ class _Work:
     under_way: dict[int, tuple[Trial, Running]] = field(default_factory=dict)
 
     def go(self) -> Ending:
+        fetch(self.folder, self.experiment.trials(), self.session)
         for trial, result in self.folder.results(self.experiment.trials()).items():
             self._take(trial, result)
             if self.experiment.keep == "results":
