@@ -174,10 +174,22 @@ def test_a_plan_with_a_byte_order_mark_is_read_as_recipes_are(write):
     assert read_experiment(write(b"\xef\xbb\xbf" + BASE.encode())).base.recipe == TINY
 
 
+def test_grid_keys_of_one_last_word_are_named_in_full(write):
+    grid = "[grid]\n'phases.all.lr' = [1e-2]\n'phases.head.lr' = [1e-3]\n'model.size' = [48]"
+    names = [arm.name for arm in read_experiment(write(BASE + grid)).arms]
+    assert names == ["phases.all.lr 0.01, phases.head.lr 0.001, size 48"]
+
+
 def test_files_to_use_lie_beside_the_plan(write, tmp_path):
-    text = BASE + 'use = ["mine.py", "/elsewhere/theirs.py"]\n[arms]\nmine = "model.backbone=mine"'
+    theirs = tmp_path / "elsewhere/theirs.py"
+    theirs.parent.mkdir()
+    text = BASE + f'use = ["mine.py", "{theirs}"]\n[arms]\nmine = "model.backbone=mine"'
+    (tmp_path / "mine.py").touch()
+    with pytest.raises(UsageError, match=f"use: there is no file {theirs}; give its path"):
+        read_experiment(write(text))
+    theirs.touch()
     found = read_experiment(write(text))
-    assert found.use == (str(tmp_path / "mine.py"), "/elsewhere/theirs.py")
+    assert found.use == (str(tmp_path / "mine.py"), str(theirs))
     # It may register what the arm names; without it, nothing could.
     assert found.arms[0].recipe.model.backbone == "mine"
     with pytest.raises(UsageError, match="unknown backbone 'mine'"):
@@ -301,6 +313,10 @@ def test_a_search(write):
             BASE + "[proxy]\nset = ['model.size=48']\n[arms]\na = ['model.size=64']",
             "Experiment: arms 'base' and 'a' are the same recipe; change one",
         ),
+        (
+            BASE + "set = ['phases.*.augment=none']\n[search]",
+            "a search begins with what its base's phases augment by",
+        ),
         (BASE + "use = 3", "use must be a list of texts; received 3"),
         (BASE + "hours = '2'", "hours must be a number; received '2'"),
         (BASE + "hours = true", "hours must be a number; received True"),
@@ -356,7 +372,7 @@ def test_what_is_no_plan(write, content, message):
 def test_what_is_no_file(tmp_path):
     with pytest.raises(UsageError, match=r"^there is no plan .*gone\.toml; give the path of a TOM"):
         read_experiment(tmp_path / "gone.toml")
-    with pytest.raises(UsageError, match="is no plan: .*Is a directory"):
+    with pytest.raises(UsageError, match=r"is no plan: .*Is a directory"):
         read_experiment(tmp_path)
 
 
@@ -407,6 +423,13 @@ def test_a_grid_far_too_large_is_not_made_first(write):
         ({"arms": (Arm("a", RECIPE),)}, "arms 'base' and 'a' are the same recipe; change one"),
         (
             {"arms": (Arm("a", with_settings(RECIPE, ["seed=5", "name=other"])),)},
+            "arms 'base' and 'a' are the same recipe",
+        ),
+        (
+            {
+                "base": Arm("base", with_settings(RECIPE, ["folds=3"])),
+                "arms": (Arm("a", with_settings(RECIPE, ["folds=3", "fold=1"])),),
+            },
             "arms 'base' and 'a' are the same recipe",
         ),
         (

@@ -60,11 +60,12 @@ def add(commands: Any) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     from carlib.experiments import Photos, read_experiment, run_experiment
-    from carlib.session import detect_session
+    from carlib.session import detect_session, seconds
 
     experiment = read_experiment(given.plan)
     photos = Photos(given.data, given.exclude, given.external, given.groups)
-    session = detect_session(limit=given.limit)
+    limit = seconds(given.limit) if given.limit is not None else None
+    session = detect_session(limit=limit)
     ending = run_experiment(
         experiment,
         photos,

@@ -66,18 +66,25 @@ class Result:
         said = read_json(path)
         try:
             photos = tuple(said["photos"])
-            rows = [
-                np.unpackbits(np.frombuffer(bytes.fromhex(row), np.uint8), count=len(photos))
-                for row in said["correct"]
-            ]
-            correct = np.array(rows, bool).reshape(len(rows), len(photos))
+            rows = [_bits(row, len(photos)) for row in said["correct"]]
+            if not rows:
+                raise ValueError("no epochs")
+            correct = np.array(rows, bool)
             epochs = Epochs(photos, tuple(said["classes"]), tuple(said["labels"]), correct)
             digests = said["recipe_digest"], said["catalog_digest"]
-            return cls(*digests, epochs, said["hours"], said["sessions"])
+            return cls(*digests, epochs, float(said["hours"]), int(said["sessions"]))
         except Exception as error:  # whatever a damaged file makes of it
             raise RunError(
                 f"{path} is damaged ({error}); delete it, and the run is trained again"
             ) from error
+
+
+def _bits(row: str, photos: int) -> np.ndarray:
+    packed = np.frombuffer(bytes.fromhex(row), np.uint8)
+    # unpackbits would make up what is missing.
+    if not photos or len(packed) != -(-photos // 8):
+        raise ValueError(f"{len(packed)} bytes for {photos} photos")
+    return np.unpackbits(packed, count=photos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +140,8 @@ class ExperimentFolder:
         for trial in trials:
             if self.failure(trial).is_file() and not self.result(trial).is_file():
                 found[trial] = "of an unknown cause"
-                with suppress(RunError, OSError):
-                    found[trial] = str(read_json(self.failure(trial)).get("why"))
+                with suppress(RunError, KeyError, TypeError):
+                    found[trial] = str(read_json(self.failure(trial))["why"])
         return found
 
     def hours(self) -> float:
@@ -158,7 +165,8 @@ def result_of(run: Path, recipe_digest: str) -> Result:
         recipe_digest: Of what it trained.
 
     Raises:
-        RunError: It is not finished, or keeps nothing of its epochs.
+        RunError: It is not finished.
+        DataError: It keeps nothing of its epochs.
     """
     folder = RunFolder(run)
     said = read_json(folder.result)

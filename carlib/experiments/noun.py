@@ -165,7 +165,7 @@ class Experiment:
             raise UsageError(
                 f"Experiment: alpha must be from {LEAST_ALPHA} to 0.5; received {self.alpha}"
             )
-        if self.search and round(self.alpha / self.search.rounds, 9) < LEAST_ALPHA:
+        if self.search and self.alpha / self.search.rounds < LEAST_ALPHA:
             raise UsageError(
                 f"Experiment: alpha {self.alpha:g} shared out over {self.search.rounds} rounds of "
                 f"a search is below {LEAST_ALPHA}; give a larger alpha, or fewer rounds"

@@ -12,6 +12,7 @@ from typing import Any
 
 from carlib.errors import UsageError, look_up, suggestion
 from carlib.experiments.noun import Arm, Experiment, Search
+from carlib.experiments.search import round_after
 from carlib.models.own import known
 from carlib.recipes import RECIPES, load_recipe
 from carlib.spec import Recipe, with_settings
@@ -86,6 +87,9 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
         raise UsageError("[proxy] needs set: what makes a run quicker")
     numbers = ("hours", "halving", "alpha")
     use = tuple(str(path.parent / each) for each in _texts(said.get("use", []), "use"))
+    for file in use:
+        if not Path(file).is_file():
+            raise UsageError(f"use: there is no file {file}; give its path from the plan's folder")
     if not use:  # which may register others
         for arm in everyone:
             look_up(known(), arm.recipe.model.backbone, "backbone")
@@ -93,7 +97,7 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
     for key in numbers:
         if key in options and not _is_number(options[key]):
             raise UsageError(f"{key} must be a number; received {options[key]!r}")
-    return Experiment(
+    found = Experiment(
         name=_text(said.get("name", path.stem), "name"),
         base=everyone[0],
         arms=tuple(arms),
@@ -107,6 +111,8 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
         search=_search(said["search"]) if "search" in said else None,
         **options,
     )
+    round_after(found, [])  # a search that cannot begin is refused here
+    return found
 
 
 def _named(said: Any, base: Recipe, path: Path, common: list[str]) -> Iterable[Arm]:
@@ -140,6 +146,10 @@ def _combined(said: Any, base: Recipe) -> Iterable[Arm]:
         raise UsageError(
             f"grid: {points} combinations; a plan has {MOST} arms at the most: split it"
         )
+    last = [key.rpartition(".")[2] for key in grid]
+    words = {
+        key: key if last.count(word) > 1 else word for key, word in zip(grid, last, strict=True)
+    }
     for values in itertools.product(*grid.values()) if grid else ():
         changes = [
             f"{key}={json.dumps(value, ensure_ascii=False)}"
@@ -148,9 +158,7 @@ def _combined(said: Any, base: Recipe) -> Iterable[Arm]:
         recipe = with_settings(base, changes)
         if recipe.digest() == base.digest():
             continue  # the base is a point of the grid
-        shown = [
-            f"{key.rpartition('.')[2]} {value}" for key, value in zip(grid, values, strict=True)
-        ]
+        shown = [f"{words[key]} {value}" for key, value in zip(grid, values, strict=True)]
         yield Arm(", ".join(shown), recipe, tuple(changes))
 
 

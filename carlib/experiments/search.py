@@ -41,15 +41,16 @@ def round_after(experiment: Experiment, rounds: Sequence[Sequence[Judged]]) -> E
     """
     if experiment.search is None:
         return None if rounds else experiment
-    base, seen = start_of(experiment), {start_of(experiment)}
+    base = start_of(experiment)
+    seen = [_done_by(base)]
     for judged in rounds:
         if (better := _winner(judged)) is None:
             return None
         base = better
-        seen.add(base)
+        seen.append(_done_by(base))
     if len(rounds) >= experiment.search.rounds:
         return None
-    arms = [text for text in neighbours(base, experiment.search) if text not in seen]
+    arms = [text for text in neighbours(base, experiment.search) if _done_by(text) not in seen]
     if not arms:
         return None
     return dataclasses.replace(
@@ -57,7 +58,7 @@ def round_after(experiment: Experiment, rounds: Sequence[Sequence[Judged]]) -> E
         name=f"{experiment.name}: round {len(rounds) + 1}",
         base=_arm(experiment, base),
         arms=tuple(_arm(experiment, text) for text in arms),
-        alpha=max(0.001, experiment.alpha / experiment.search.rounds),
+        alpha=experiment.alpha / experiment.search.rounds,
         search=None,
     )
 
@@ -116,6 +117,12 @@ def _names(text: str) -> list[str]:
         inner = [each for each, _ in options.get("transforms", ())]
         found |= dict.fromkeys(inner or [name])
     return list(found)
+
+
+def _done_by(text: str) -> tuple[object, ...]:
+    """What is done to a photo, whatever changes it is said by and in which order they came."""
+    preset = preset_named(text)
+    return preset.transforms, preset.margin
 
 
 def _winner(judged: Sequence[Judged]) -> str | None:
