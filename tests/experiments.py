@@ -1,15 +1,23 @@
-"""Experiments without a network: runs that write what a test says they came to."""
+"""Experiments as tests have them: runs that come to what a test says, and real ones that die."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import psutil
 from conftest import make_recipe
 
 from carlib.experiments import Arm, Experiment
@@ -121,3 +129,55 @@ class Pretend:
     def order(self) -> list[tuple[str, int]]:
         """Rates and seeds, as they were begun."""
         return [(rate(recipe), recipe.seed) for recipe in self.begun]
+
+
+def begin(plan: Path, photos: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    """Start ``carlib experiment run`` as a process of its own."""
+    command = [sys.executable, "-m", "carlib", "experiment", "run", "--plan", str(plan)]
+    return subprocess.Popen(
+        [*command, "--data", str(photos), "--out", str(out), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def killed_at_random(
+    plan: Path, photos: Path, out: Path, *, times: int, chance: random.Random, longest: float
+) -> collections.Counter[str]:
+    """Kill (-9) an experiment, or the run that it has under way, again and again; then let it end.
+
+    Returns:
+        How often which of the two was killed.
+    """
+    killed: collections.Counter[str] = collections.Counter()
+    while True:
+        process = begin(plan, photos, out)
+        if killed.total() < times:
+            time.sleep(chance.uniform(0.5, longest))
+            victim = _victim(process.pid, chance)
+            if victim is not None:
+                killed["experiment" if victim == process.pid else "run"] += 1
+                os.kill(victim, signal.SIGKILL)
+        said, _ = process.communicate(timeout=900)
+        if process.returncode == 0 and killed.total() >= times:
+            return killed
+        # A run that was killed failed, for this session; one after the last kill must not.
+        assert process.returncode in (-signal.SIGKILL, 0, 1), said
+
+
+def _victim(pid: int, chance: random.Random) -> int | None:
+    """The experiment, or a run of it that is under way; None where it has ended."""
+    try:
+        whole = psutil.Process(pid)
+        if whole.status() == psutil.STATUS_ZOMBIE:
+            return None
+        runs = [each.pid for each in whole.children() if each.status() != psutil.STATUS_ZOMBIE]
+        return chance.choice([pid, *runs])
+    except psutil.Error:
+        return None
+
+
+def told(out: Path) -> pd.DataFrame:
+    """An experiment's table without what a clock measured."""
+    return pd.read_csv(out / "table.csv").drop(columns=["hours", "accuracy_per_hour"])

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from experiments import begin, killed_at_random, told
 
 from carlib.cli import main
 from carlib.experiments import read_experiment
@@ -29,8 +27,6 @@ validation_share = 0.5
 [arms]
 low = ["phases.all.lr=1e-4"]
 """
-CLOCKED = ["hours", "accuracy_per_hour"]
-
 pytestmark = pytest.mark.once
 
 
@@ -49,22 +45,6 @@ def whole(plan, photos, tmp_path_factory):
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return out
-
-
-def begin(plan, photos, out, *more):
-    command = [sys.executable, "-m", "carlib", "experiment", "run", "--plan", str(plan)]
-    return subprocess.Popen(
-        [*command, "--data", str(photos), "--out", str(out), *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=Path(plan).parent,
-    )
-
-
-def told(out):
-    """The table without what a clock measured."""
-    return pd.read_csv(out / "table.csv").drop(columns=CLOCKED)
 
 
 def test_one_command_from_plan_to_table(whole, plan, photos, capsys):
@@ -90,21 +70,9 @@ def test_one_command_from_plan_to_table(whole, plan, photos, capsys):
 
 def test_killed_at_random_moments_it_comes_to_the_same_table(whole, plan, photos, tmp_path):
     """benchmarks/experiment_kills.py does it with 12 runs and 20 kills."""
-    chance = random.Random(7)
     out = tmp_path / "out"
-    killed = 0
-    while True:
-        process = begin(plan, photos, out)
-        if killed < 3:
-            time.sleep(chance.uniform(2, 12))
-            if process.poll() is None:
-                os.kill(process.pid, signal.SIGKILL)
-                killed += 1
-        said, _ = process.communicate(timeout=300)
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL, said
-    assert killed
+    killed = killed_at_random(plan, photos, out, times=3, chance=random.Random(7), longest=12)
+    assert sum(killed.values()) == 3
     pd.testing.assert_frame_equal(told(out), told(whole))
 
 
@@ -147,16 +115,18 @@ def test_a_failing_arm_is_told_and_the_others_run(whole, plan, photos, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "--plan", "none.toml", "--data", "d", "--out", "o"], "there is no plan none.toml"),
-        (["run", "--plan", "PLAN", "--data", "d", "--out", "o", "--at-once", "0"], "must be 1 or"),
-        (["run", "--plan", "PLAN", "--data", "d", "--out", "o", "--limit", "x"], "received 'x'"),
-        (["run", "--plan", "PLAN", "--data", "d", "--out", "o", "--ray", "h:1"], "no Ray cluster"),
+        ("--plan none.toml", "there is no plan none.toml"),
+        ("--plan PLAN --at-once 0", "--at-once must be 1 or more; received 0"),
+        ("--plan PLAN --limit x", "received 'x'"),
+        ("--plan PLAN --ray 127.0.0.1:1", "there is no Ray cluster at '127.0.0.1:1'"),
+        ("--plan PLAN --ray nowhere:x", "there is no Ray cluster at 'nowhere:x'"),
+        ("--plan PLAN --ray auto", "there is no Ray cluster at 'auto'"),
     ],
 )
 def test_wrong_usage_writes_nothing(arguments, message, plan, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = [str(plan) if each == "PLAN" else each for each in arguments]
-    assert main(["experiment", *given]) == 2
+    given = arguments.replace("PLAN", str(plan)).split()
+    assert main(["experiment", "run", "--data", "d", "--out", "o", *given]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -8,6 +8,7 @@ Ray's own trainers, all machines see the experiment's folder and the photos unde
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import uuid
 from contextlib import suppress
@@ -22,6 +23,7 @@ from carlib.files import explained
 LOCAL = "local"  # a cluster of this machine alone, for the time of the experiment
 PATHS = ("run", "data", "exclude", "external", "groups")  # of a job
 PATIENCE = 120.0  # seconds that a place has to come up, or to answer
+KNOCK = 10.0  # seconds that a cluster's address has to answer
 LOST = 1
 
 
@@ -132,15 +134,13 @@ class OverRay:
             import ray
         except ImportError:
             raise UsageError("--ray needs Ray; pip install 'carlib[ray]'") from None
+        _knock(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         more = {"include_dashboard": False} if address == LOCAL else {}
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False, **more)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"there is no Ray cluster at {address!r} ({error}); start one with ray start "
-                "--head, or give auto, local or its address"
-            ) from error
+            raise _no_cluster(address, error) from error
         try:
             machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             at_once, needs = shares(machines, at_once)
@@ -197,6 +197,24 @@ class OverRay:
         finally:
             mark.unlink(missing_ok=True)
         return own
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens: Ray itself would try for many minutes, in silence."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"there is no Ray cluster at {address!r} ({error}); start one with ray start --head, or "
+        "give auto, local or its address"
+    )
 
 
 def shares(machines: list[dict[str, float]], at_once: int | None) -> tuple[int, dict[str, float]]:

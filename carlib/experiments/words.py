@@ -97,8 +97,8 @@ def judged(table: Table) -> str:
     )
     return (
         f"Accuracy {of}, {best}; mean over runs. The base is {asked.base.recipe.name}; "
-        f"runs are paired by seed and {'fold' if asked.base.recipe.folds else 'photo'}. That any "
-        f"verdict here is wrong has a probability of {asked.alpha:.2g} at the most (Holm 1979)."
+        f"runs are paired by seed and {'fold' if asked.base.recipe.folds else 'photo'}, and "
+        f"verdicts keep to an error of {asked.alpha:.2g} over all arms together (Holm 1979)."
     )
 
 
