@@ -57,6 +57,11 @@ _PUBLIC = {
     "Plan": "plan",
     "plan_run": "plan.make",
     "with_epochs_of": "train.final",
+    "Experiment": "experiments",
+    "read_experiment": "experiments",
+    "run_experiment": "experiments",
+    "tables_of": "experiments",
+    "write_tables": "experiments",
     "write_report": "report",
     "write_handover": "handover",
 }

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import textwrap
 from pathlib import Path
 
 import pytest
+from experiments import Pretend
 
+from carlib.augment import TRANSFORMS
 from carlib.cli import _parser, main
+from carlib.experiments import read_experiment, run
 from carlib.recipes import RECIPES, load_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/kaggle.md", "docs/memory.md", "docs/own.md")
+    for name in (
+        *("README.md", "docs/experiments.md", "docs/kaggle.md", "docs/memory.md", "docs/own.md"),
+    )
 }
 
 
@@ -47,6 +53,34 @@ def test_every_file_the_docs_link_to_is_there(page):
             assert (ROOT / link.partition("/blob/main/")[2]).is_file(), link
         elif not link.startswith("https://"):
             assert ((ROOT / page).parent / link).is_file(), link
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/experiments.md"])
+def test_the_plans_of_the_docs_are_plans(page, tmp_path):
+    plans = re.findall(r"```toml\n(.*?)```", PAGES[page], re.DOTALL)
+    assert plans
+    shutil.copytree(ROOT / "docs/experiments", tmp_path, dirs_exist_ok=True)
+    for text in plans:
+        path = tmp_path / "plan.toml"
+        path.write_text(text, encoding="utf-8")
+        found = read_experiment(path)
+        assert found.arms or found.search
+
+
+def test_the_python_of_experiments_names_what_there_is(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGES["docs/experiments.md"], re.DOTALL)
+    (tmp_path / "plan.toml").write_text('base = "tiny-check"\nseeds = 1\nvalidation_share = 0.5\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "LOOK", 0.0)
+    rate = f"{RECIPES['tiny-check'].phases[-1].lr:g}"
+    monkeypatch.setattr(run, "Local", lambda *given: Pretend({rate: 0.5}))
+    exec(compile(code, "experiments.md", "exec"), {})
+    assert (tmp_path / "experiment/table.html").is_file()
+
+
+def test_the_transforms_of_a_search_are_all_named():
+    listed = PAGES["docs/experiments.md"].split("What can be\n  added:\n")[1].split(".\n")[0]
+    assert [name.strip() for name in listed.split(",")] == list(TRANSFORMS)
 
 
 @pytest.mark.once

@@ -56,6 +56,7 @@ PUBLIC = {
     "Checkpoint",
     "CarlibError",
     "DataError",
+    "Experiment",
     "Forecast",
     "ModelSpec",
     "Outcome",
@@ -79,14 +80,18 @@ PUBLIC = {
     "plan_run",
     "predict_photos",
     "read_catalog",
+    "read_experiment",
     "read_test",
+    "run_experiment",
     "split",
+    "tables_of",
     "train_model",
     "with_epochs_of",
     "write_handover",
     "write_report",
     "write_sample",
     "write_submission",
+    "write_tables",
 }
 
 PAGES = {
@@ -219,7 +224,7 @@ def test_built_metadata(wheel):
     assert said["Description-Content-Type"] == "text/markdown"
     needs = {re.split(r"[<>=!;\[ ]", line)[0] for line in said.get_all("Requires-Dist")}
     assert {"tensorflow", "efficientnet", "albumentations", "matplotlib", "pandas", "tqdm"} <= needs
-    assert set(said.get_all("Provides-Extra")) == {"dev", "kaggle", "lite"}
+    assert set(said.get_all("Provides-Extra")) == {"dev", "kaggle", "lite", "ray"}
     parsed = configparser.ConfigParser()
     parsed.read_string(points)
     assert dict(parsed["console_scripts"]) == {"carlib": "carlib.cli:main"}

@@ -69,7 +69,7 @@ class Ending:
 
 def run_experiment(
     experiment: Experiment,
-    photos: Photos,
+    photos: Photos | Path | str,
     out: Path | str,
     *,
     session: Session | None = None,
@@ -80,7 +80,7 @@ def run_experiment(
 
     Args:
         experiment: What is asked.
-        photos: What it is asked of.
+        photos: What it is asked of; a path is a data folder.
         out: Its folder: the same again goes on.
         session: Its clock; each run gets what is left of it. Defaults to ``detect_session()``.
         launcher: Where runs go. Defaults to this machine, one at once to a GPU, one in all on a
@@ -94,6 +94,8 @@ def run_experiment(
     if launcher is None:
         devices = gpus()
         launcher = Local(max(1, len(devices)), devices)
+    if not isinstance(photos, Photos):
+        photos = Photos(str(photos))
     session = session or detect_session()
     folder = ExperimentFolder(Path(out))
     rounds: list[Table] = []
