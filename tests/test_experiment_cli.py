@@ -6,6 +6,8 @@ import json
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -131,6 +133,13 @@ def test_wrong_usage_writes_nothing(arguments, message, plan, tmp_path, capsys, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_gpu_has_one_run(plan, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    given = ["--plan", str(plan), "--data", "d", "--out", str(tmp_path / "o"), "--at-once", "3"]
+    assert main(["experiment", "run", *given]) == 2
+    assert "--at-once 3: there are 2 GPUs, one a run" in capsys.readouterr().err
+
+
 def test_without_a_finished_run_there_is_no_table(plan, tmp_path, capsys):
     assert main(["experiment", "table", "--plan", str(plan), "--out", str(tmp_path / "o")]) == 1
     assert "no run of 'Tiny' is finished" in capsys.readouterr().err
@@ -157,3 +166,46 @@ def test_over_a_local_ray_cluster(whole, photos, plan, tmp_path):
     assert process.returncode == 0, said
     pd.testing.assert_frame_equal(told(out), told(whole))
     assert not list(out.glob(".seen-*"))
+
+
+LOST = """
+import sys
+from pathlib import Path
+import ray
+from carlib.errors import RunError
+from carlib.experiments.over_ray import OverRay
+
+out = sys.argv[1]
+launcher = OverRay.of("local", out, 1)
+job = dict.fromkeys(("recipe", "data", "exclude", "external", "groups", "limit", "workers"))
+job |= {"run": f"{out}/runs/a", "use": [], "keep": "results", "data": "photos"}
+run = launcher.start(job, 0)
+ray.kill(launcher.places[0])
+assert run.poll() == 1
+run.stop()
+run.kill()
+again = launcher.start(job, 0)
+again.kill()
+assert again.poll() == -9
+launcher.places.clear()
+Path.write_text = lambda self, *given, **more: None  # as if elsewhere
+try:
+    launcher.start(job, 0)
+except RunError as error:
+    print(error)
+launcher.close()
+"""
+
+
+def test_a_machine_that_leaves_the_cluster_and_one_that_does_not_see_the_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LOST, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"does not see {tmp_path}; over several machines --out" in done.stdout
+    log = (tmp_path / "runs/a/log.txt").read_text()
+    assert "carlib: its machine left the cluster" in log

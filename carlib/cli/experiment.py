@@ -126,4 +126,9 @@ def _launcher(given: argparse.Namespace) -> Launcher | None:
         return None
     from carlib.experiments.launch import Local, gpus
 
-    return Local(at_once, gpus())
+    if (devices := gpus()) and at_once > len(devices):
+        raise UsageError(
+            f"--at-once {at_once}: there are {len(devices)} GPUs, one a run; TensorFlow takes all "
+            "of a GPU's memory"
+        )
+    return Local(at_once, devices)
