@@ -145,9 +145,9 @@ class _Work:
             waiting = [trial for trial in todo if trial not in running]
             if why == "done" and not waiting and not running:
                 break
-            if why == "done" and waiting:
+            if why == "done" and waiting and len(running) < self.launcher.at_once:
                 why = self._why_stop(waiting[0], running)
-                if why == "done" and len(running) < self.launcher.at_once:
+                if why == "done":
                     self._start(waiting[0])
                     continue
             if why != "done" and not running:
