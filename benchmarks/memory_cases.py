@@ -161,6 +161,9 @@ CASES = (
     Case("NASNetMobile", 160, 4, batchnorm="trained", seen=True),
     Case("ConvNeXtTiny", 128, 4, seen=True),
     Case("ConvNeXtTiny", 64, 4, dtype=HALF, seen=True),
+    Case("tiny", 96, 32, batchnorm="only", seen=True),
+    Case(LITE(0), 96, 8, batchnorm="only", seen=True),
+    Case(B(0), 96, 8, batchnorm="only", seen=True),
     # Not looked at until the rules were done.
     Case(B(0), 128, 32, batchnorm="trained"),
     Case(B(0), 96, 16, trains=0.25, batchnorm="affine", optimizer="adam"),
@@ -194,6 +197,8 @@ CASES = (
     Case("EfficientNetV2B1", 192, 8, trains=0.5, optimizer="adam"),
     Case("InceptionResNetV2", 160, 2, batchnorm="trained"),
     Case("ConvNeXtSmall", 96, 4, optimizer="adam"),
+    Case(B(1), 128, 8, trains=0.5, batchnorm="only", optimizer="sgd"),
+    Case("xception", 128, 4, batchnorm="only"),
 )
 
 # Whose true limits ``memory_limits.py`` looks for.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from carlib.errors import RunError, UsageError
 
-_used: set[Path] = set()
+_used: list[Path] = []  # in this order
 
 
 def use(path: Path | str) -> None:
@@ -40,7 +40,22 @@ def use(path: Path | str) -> None:
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RunError(f"--use {path}{_line(error, file)}: {reason}; mend the file") from error
-    _used.add(file)
+    _used.append(file)
+
+
+def used() -> tuple[str, ...]:
+    """Return the files that this process has run, by absolute paths in their order.
+
+    Another process that runs them knows what they have registered here.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "mine.py"
+    >>> _ = file.write_text("")
+    >>> use(file)
+    >>> used()[-1] == str(file.resolve())
+    True
+    """
+    return tuple(map(str, _used))
 
 
 def _line(error: BaseException, file: Path) -> str:

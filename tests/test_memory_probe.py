@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from carlib import using
 from carlib.errors import RunError
 from carlib.memory import child, estimate_memory, probe
 from carlib.memory.instrument import LIMIT_MIB
@@ -106,14 +107,16 @@ def test_a_process_that_takes_too_long(monkeypatch):
         try_steps(ALONE, 10, timeout=0.2)
 
 
-def test_what_the_child_is_given(monkeypatch):
-    """The limit that is there already stays; the allocator is TensorFlow's own."""
+def test_what_the_child_is_given(monkeypatch, tmp_path):
+    """The limit that is there already stays; the allocator is TensorFlow's own; files are used."""
     monkeypatch.setenv(LIMIT_MIB, "1234")
+    monkeypatch.setattr(using, "_used", [tmp_path / "one.py", tmp_path / "two.py"])
     code = (
         "import json, os, sys\n"
         "job = json.load(sys.stdin)\n"
         f"good = os.environ[{LIMIT_MIB!r}] == '1234' and job['recipe']['name'] == 'probed'\n"
         "good = good and os.environ['TF_CPU_ALLOCATOR_USE_BFC'] == 'true'\n"
+        f"good = good and job['use'] == {list(using.used())!r}\n"
         "step = {'batch': job['batches'][0], 'requested': 10 * good, 'in_use': 0}\n"
         "print('noise')\n"
         "print(json.dumps({'steps': [step, {**step, 'batch': job['batches'][1]}]}))\n"
@@ -121,6 +124,11 @@ def test_what_the_child_is_given(monkeypatch):
     monkeypatch.setattr(probe, "CHILD", (sys.executable, "-c", code))
     (line,) = try_steps(ALONE, 10)
     assert line == Line("all", "CPU:0", Step(98, 10, 0), Step(196, 10, 0))
+
+
+def job_of(phase):
+    job = {"recipe": to_dict(RECIPE), "phase": phase, "classes": 3, "batches": [2, 4]}
+    return {**job, "device": "CPU:0", "use": []}
 
 
 @pytest.mark.parametrize("phase", [0, 1])
@@ -137,8 +145,7 @@ def test_the_child_trains_what_a_run_trains(monkeypatch, phase):
 
     monkeypatch.setattr(child, "measure", measure)
     monkeypatch.setattr(child.tf.config.experimental, "enable_op_determinism", lambda: None)
-    job = {"recipe": to_dict(RECIPE), "phase": phase, "classes": 3, "batches": [2, 4]}
-    said = child.run({**job, "device": "CPU:0"})
+    said = child.run(job_of(phase))
     assert said == {"steps": [{"batch": batch, "requested": 7, "in_use": 8} for batch in (2, 4)]}
     assert len(set(given)) == 1
 
@@ -152,5 +159,19 @@ def test_the_child_says_that_memory_ran_out(monkeypatch, error):
 
     monkeypatch.setattr(child, "measure", refuse)
     monkeypatch.setattr(child.tf.config.experimental, "enable_op_determinism", lambda: None)
-    job = {"recipe": to_dict(RECIPE), "phase": 0, "classes": 3, "batches": [2, 4]}
-    assert child.run({**job, "device": "CPU:0"}) == {"failed": "out of memory", "batch": 2}
+    assert child.run(job_of(0)) == {"failed": "out of memory", "batch": 2}
+
+
+def test_the_child_uses_the_files_first(tmp_path, monkeypatch):
+    """In their order, and before the recipe: it may name what they register."""
+    monkeypatch.setattr(using, "_used", [])
+    told = []
+    monkeypatch.setattr(using, "told", told, raising=False)
+    monkeypatch.setattr(child, "from_dict", lambda said: told.append("recipe") or 1 / 0)
+    for name in ("one", "two"):
+        text = f"from carlib import using\nusing.told.append({name!r})\n"
+        (tmp_path / f"{name}.py").write_text(text)
+    files = [str(tmp_path / f"{name}.py") for name in ("two", "one")]
+    with pytest.raises(ZeroDivisionError):
+        child.run({**job_of(0), "use": files})
+    assert told == ["two", "one", "recipe"]

@@ -256,6 +256,24 @@ def test_frozen_blocks_save_nothing():
     assert share(found, "gradients") == 0
 
 
+@pytest.mark.parametrize(("batchnorm", "waits"), [("only", True), ("affine", False)])
+def test_a_gradient_that_no_layer_waits_for_comes_late(batchnorm, waits):
+    """A BatchNorm's input is there while the convolution that made it has the gradient of its own
+    input computed, and gone by the time of its kernel's."""
+    found = peak(("tiny", 96, "float32", {"batchnorm": batchnorm}), 32)
+    assert found.backward
+    assert found.what == ("gradient" if waits else "gradient of kernel")
+    assert found.layer.endswith("_project_conv")
+    held = {(each.layer, each.what) for each in found.alive}
+    assert ((found.layer, "output") in held) == waits
+
+
+def test_where_batchnorm_alone_trains_no_kernel_keeps_its_input():
+    options = ({"batchnorm": batchnorm} for batchnorm in ("only", "affine"))
+    only, affine = (peak(("efficientnet-b0", 96, "float32", each), 8).nbytes for each in options)
+    assert only < 0.7 * affine
+
+
 def test_rules_are_of_known_kinds():
     for name in set(RULES) - {"?", "LayerScale"}:
         assert hasattr(layers, name) or hasattr(keras.ops, name.lower()), name
@@ -274,6 +292,7 @@ TRUTHS = (
     ("tiny", 96, "float32", {"batchnorm": "trained", "batch_size": 32}),
     ("tiny", 128, "float32", {"optimizer": "sgd", "batch_size": 32}),
     ("tiny", 128, "mixed_float16", {"batchnorm": "affine", "batch_size": 16}),
+    ("tiny", 64, "float32", {"batchnorm": "only", "batch_size": 32}),
     ("efficientnet-lite0", 96, "float32", {"batch_size": 8}),
     ("efficientnet-lite0", 96, "float32", {"trains": 0.5, "batchnorm": "trained", "batch_size": 8}),
     ("efficientnet-lite0", 96, "float32", {"trains": "head", "batch_size": 16}),

@@ -22,6 +22,7 @@ from carlib.cli import main
 from carlib.errors import RunError, UsageError
 from carlib.freeze import Freezer
 from carlib.memory import estimate_memory
+from carlib.memory.probe import probe
 from carlib.models import BACKBONES, Backbone, add_backbone, own
 from carlib.models.build import (
     backbone_features,
@@ -35,7 +36,7 @@ from carlib.models.lite import lite_weights_file
 from carlib.models.own import forget, known
 from carlib.models.tiny import tiny_features
 from carlib.recipes import RECIPES
-from carlib.spec import ModelSpec, Phase
+from carlib.spec import ModelSpec, Phase, Recipe, to_json
 
 PAGE = (Path(__file__).parents[1] / "docs/own.md").read_text(encoding="utf-8")
 SCRATCH, WRAPPED = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -46,7 +47,7 @@ TWICE = "lite0-scaled-twice"
 def _fresh(monkeypatch):
     """Nothing stays registered, or used."""
     monkeypatch.setattr(own, "_registered", {})
-    monkeypatch.setattr(using, "_used", set())
+    monkeypatch.setattr(using, "_used", [])
 
 
 @pytest.fixture
@@ -367,10 +368,28 @@ def test_memory_plan_and_models_know_it(mine, photos, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["phases"]["all"]["fits"] is True
     assert told["phases"]["all"]["unknown"] == []
-    assert main(["plan", *ours, *using_it, "--gpu", "T4", "--data", str(photos)]) == 0
+    assert main(["plan", *ours, *using_it, "--gpu=T4", "--no-probe", "--data", str(photos)]) == 0
     assert json.loads(capsys.readouterr().out)["phases"]
     assert main(["models", *using_it]) == 0
     last = json.loads(capsys.readouterr().out)["models"][-1]
     assert (last["name"], last["gflops"]) == ("mine", 0.001)
-    assert main(["memory", *ours, "--use", str(mine), "--probe"]) == 2
-    assert "'mine' is yours: go without --probe" in capsys.readouterr().err
+
+
+PROBED = Recipe("probed", ModelSpec("mine", 32), (Phase("all", 1, 1e-3, batch_size=4),))
+
+
+def test_the_probe_knows_it_by_its_file(mine, tmp_path, monkeypatch, capsys):
+    """Two small real steps, in a process that has the file's path."""
+    monkeypatch.chdir(tmp_path)
+    Path("probed.json").write_text(to_json(PROBED))
+    asked = ["memory", "--recipe", "probed.json", "--use", mine.name, "--probe", "--json"]
+    assert main(asked) == 0
+    measured = json.loads(capsys.readouterr().out)["probe"]["all"]
+    assert measured["batches"] == [2, 4]
+    assert measured["requested"] > measured["fixed"] > 0
+
+
+def test_the_probe_does_not_know_what_no_file_has_registered():
+    run(SCRATCH)
+    with pytest.raises(UsageError, match="do not know 'mine', which no file has registered: put"):
+        probe(PROBED, 3)

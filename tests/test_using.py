@@ -9,12 +9,12 @@ import pytest
 from carlib import using
 from carlib.cli import main
 from carlib.errors import RunError, UsageError
-from carlib.using import use
+from carlib.using import use, used
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    monkeypatch.setattr(using, "_used", set())
+    monkeypatch.setattr(using, "_used", [])
 
 
 @pytest.fixture
@@ -35,8 +35,17 @@ def test_it_runs_once_however_it_is_named(write, monkeypatch, tmp_path, capsys):
     for name in (path, str(path), "mine.py", "./mine.py"):
         use(name)
     assert capsys.readouterr().out == "ran\n"
-    use(write("print('another')", "another.py"))
+    another = write("print('another')", "another.py")
+    use(another)
     assert capsys.readouterr().out == "another\n"
+    assert used() == (str(path.resolve()), str(another.resolve()))
+
+
+def test_a_file_that_another_one_uses_comes_before_it(write):
+    inner = write("", "inner.py")
+    outer = write(f"from carlib.using import use\nuse({str(inner)!r})\n", "outer.py")
+    use(outer)
+    assert used() == (str(inner.resolve()), str(outer.resolve()))
 
 
 def test_its_name_hides_no_module_and_its_functions_outlive_it(write, monkeypatch):
@@ -81,6 +90,7 @@ def test_what_fails_in_it_is_one_line(write, content, message):
 def test_a_file_that_failed_runs_again_once_it_is_mended(write, capsys):
     with pytest.raises(RunError, match="NameError"):
         use(write("nothing"))
+    assert used() == ()
     use(write("print('mended')"))
     assert capsys.readouterr().out == "mended\n"
 

@@ -1,8 +1,9 @@
 """Small real training steps of one phase, measured in a process of their own.
 
 ``python -m carlib.memory.child`` reads a job as JSON, {"recipe", "phase" (its number), "classes",
-"batches", "device"}, and writes one line of JSON: {"steps": [{"batch", "requested", "in_use"}]} or
-{"failed", "batch"}. ``carlib.memory.probe`` runs it, on a CPU with ``LIMITED`` in its environment.
+"batches", "device", "use" (Python files that it runs first)}, and writes one line of JSON:
+{"steps": [{"batch", "requested", "in_use"}]} or {"failed", "batch"}. ``carlib.memory.probe`` runs
+it, on a CPU with ``LIMITED`` in its environment.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from carlib.models.build import build_model
 from carlib.schedules import make_schedule
 from carlib.spec.text import from_dict
 from carlib.steps import compile_trainer, trainer_of
+from carlib.using import use
 
 STEPS = 100  # that a schedule is made for; none of them changes the memory
 
@@ -33,6 +35,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     Args:
         job: As above.
     """
+    for path in job["use"]:
+        use(path)
     recipe = from_dict(job["recipe"])
     phase, classes = recipe.phases[job["phase"]], job["classes"]
     if recipe.determinism == "exact":

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from carlib.devices import MIB
-from carlib.errors import RunError
+from carlib.errors import RunError, UsageError
 from carlib.memory.instrument import LIMIT_MIB, LIMITED
 from carlib.memory.noun import Forecast, Need
 from carlib.memory.present import SHARE, device_names, free_memory
 from carlib.memory.words import amount, columns
+from carlib.models import BACKBONES
 from carlib.progress import progress
 from carlib.spec import AUTO, Phase, Recipe, to_dict
+from carlib.using import used
 
 CHILD = (sys.executable, "-m", "carlib.memory.child")
 # Of the larger step: photos of so many px that it has, and what it has however large they are.
@@ -104,7 +106,8 @@ def probe(recipe: Recipe, classes: int, *, timeout: float = TIMEOUT) -> tuple[Li
     """Run two small steps of each phase, on the GPU that is there, else on the CPU, and measure.
 
     The steps are those that a run takes, with random weights and photos; where Keras compiles
-    them with XLA, it does here too. This process should have nothing on the GPU yet.
+    them with XLA, it does here too. This process should have nothing on the GPU yet. A backbone of
+    a user's own is known there by the files that this process has used (``carlib.using``).
 
     Args:
         recipe: Of the phases.
@@ -112,8 +115,14 @@ def probe(recipe: Recipe, classes: int, *, timeout: float = TIMEOUT) -> tuple[Li
         timeout: Seconds that a phase may take. Defaults to 900.
 
     Raises:
+        UsageError: A backbone that no file has registered.
         RunError: A step that ran out of memory or of time, or a process that died.
     """
+    if recipe.model.backbone not in BACKBONES and not used():
+        raise UsageError(
+            f"the probe's processes do not know {recipe.model.backbone!r}, which no file has "
+            "registered: put its add_backbone into a Python file and give that to --use"
+        )
     recipe = recipe.with_probe()
     device = "CPU:0" if device_names() == "CPU" else "GPU:0"
     environment = dict(os.environ)
@@ -129,6 +138,7 @@ def probe(recipe: Recipe, classes: int, *, timeout: float = TIMEOUT) -> tuple[Li
             "classes": classes,
             "batches": batches_of(phase, recipe.model.size),
             "device": device,
+            "use": used(),
         }
         said = _run(job, phase.name, environment, timeout)
         lines.append(Line(phase.name, device, *(Step(**each) for each in said["steps"])))

@@ -39,6 +39,7 @@ class Walk:
         self.gradients: dict[int, int] = {}
         self.twins: dict[tuple[str, int], int] = {}  # outputs of functions of tensors
         self.backwards: list[Callable[[], None]] = []
+        self.waiting: list[Callable[[], Any]] = []  # of ``later``
         # Called as soon as a gradient is made: its variable, itself, what others still read then.
         self.updated: Callable[[Any, int, list[int]], None] = lambda *_: None
 
@@ -86,6 +87,25 @@ class Walk:
             made = self.tape.run(layer.name, what, inputs, places * FLOAT, **options)
         self.updated(variable, made, inputs[2:])
 
+    def later(self, write: Callable[[], Any]) -> None:
+        """Have operations written once the layer below has the gradient of its input.
+
+        TensorFlow goes on at once with one of the operations that read a gradient and hands the
+        others to its second thread, which begins them when the next long one has its memory
+        (executor.cc of TensorFlow). Until then they hold what they read.
+
+        Args:
+            write: Writes what no layer waits for, such as the gradient of a gamma.
+        """
+        self.waiting.append(write)
+
+    def catch_up(self, count: int | None = None) -> None:
+        """Write the first ``count`` that were to come later. Defaults to all."""
+        due = self.waiting[:count]
+        del self.waiting[:count]
+        for write in due:
+            write()
+
     # The walk itself.
 
     def model(self, model: Any, entries: list[int]) -> list[int]:
@@ -116,7 +136,9 @@ class Walk:
 
     def _back(self, output: int, backward: Callable[[int], None]) -> None:
         if output in self.gradients:
+            waiting = len(self.waiting)
             backward(self.gradients.pop(output))
+            self.catch_up(waiting)
 
     def _rule(self, layer: Any) -> Callable[..., Any]:
         for kind in type(layer).__mro__:
@@ -132,6 +154,7 @@ class Walk:
         self.gradients[output] = gradient
         for backward in reversed(self.backwards):
             backward()
+        self.catch_up()
 
 
 def functional(layer: Any) -> Any:

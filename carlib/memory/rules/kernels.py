@@ -45,6 +45,7 @@ def _kernel(
                 name, "gradient", [dy, *reads[1:]], sizes[0], scratch=scratch.of_input
             )
             walk.give(x, made, name)
+        walk.catch_up()
         # Both gradients are computed at once: TensorFlow has two threads or more for them.
         beside = scratch.of_input if walk.wants(x) and scratch.takes_time else 0
         walk.weight(

@@ -28,18 +28,24 @@ def batchnorm(walk: Walk, layer: Any, node: Any, inputs: list[int]) -> Made:
         done: list[int] = []
         parts: list[int] = []
         trains = layer.scale and layer.gamma.trainable
+
+        def gamma() -> int:
+            product = walk.tape.run(name, "gradient times input", [dy, x32, *parts], size)
+            return walk.tape.run(name, "gradient of gamma", [product])
+
         if by_batch:
             parts.append(walk.tape.run(name, "gradient through the mean", [dy], size))
-        if by_batch or trains:
-            product = walk.tape.run(name, "gradient times input", [dy, x32, *parts], size)
-            done = [walk.tape.run(name, "gradient of gamma", [product])]
-        if by_batch:
+            done = [gamma()]
             spread = walk.tape.run(name, "gradient through the variance", done, size)
             parts.append(
                 walk.tape.run(
                     name, "gradient through the variance", [spread, x32], size, reuse=[spread]
                 )
             )
+        elif trains and walk.wants(x):
+            walk.later(gamma)  # nothing below reads it
+        elif trains:
+            gamma()
         if not walk.wants(x):
             return
         made = walk.tape.run(name, "gradient", [dy, *done], size, reuse=[dy])
