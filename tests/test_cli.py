@@ -492,7 +492,7 @@ def test_an_external_set_of_other_classes_is_refused(photos, tmp_path, capsys):
 
 
 @pytest.mark.once
-def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):
+def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path, capsys):
     """kill -9 as soon as a checkpoint is there."""
     run = tmp_path / "run"
     train = ["train", "--data", str(photos), *TINY, "--out", str(run)]
@@ -510,24 +510,21 @@ def test_a_run_killed_at_once_goes_on_from_its_last_save(photos, tmp_path):
         process.wait()
     before = find_checkpoint(run / "chain")
     assert before.position.epoch >= 1
-    again = [*train, "--set", "phases.all.epochs=2000", "--stop-after", "1"]
-    done = carlib(*again)
-    assert done.returncode == 75, done.stderr
-    assert f"resuming from {before.name}" in done.stderr
+    assert main([*train, "--set", "phases.all.epochs=2000", "--stop-after", "1"]) == 75
+    assert f"resuming from {before.name}" in capsys.readouterr().err
     rows = read_table(run / "sessions.csv")
     assert [row["why"] for row in rows] == ["killed", "stop-after"]
 
 
 @pytest.mark.once
-def test_the_demo(tmp_path):
+def test_the_demo(tmp_path, capsys):
     """The whole job: drawn photos, a cut, a resume, predictions, over 0.8 on the test photos."""
     done = carlib("demo", "--out", tmp_path / "demo", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["accuracy"] > 0.8
-    again = carlib("demo", "--out", tmp_path / "demo")
-    assert again.returncode == 2
-    assert "holds a finished demo; remove it, or choose another --out" in again.stderr
+    line = refused(capsys, 2, "demo", "--out", tmp_path / "demo")
+    assert "holds a finished demo; remove it, or choose another --out" in line
     run = tmp_path / "demo/run"
     assert [row["why"] for row in read_table(run / "sessions.csv")] == ["stop-after", "done"]
     assert (tmp_path / "demo/submission.csv").is_file()

@@ -221,53 +221,52 @@ def assert_true(out, classes) -> Epochs:
     return found
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        "",
-        pytest.param("phases.head.views=2 phases.head.epochs=3", marks=pytest.mark.once),
-        pytest.param("phases.*.ema=0.9 phases.all.epochs=3", marks=pytest.mark.once),
-        pytest.param("folds=3 fold=1 training_share=0.5 linear_probe=2", marks=pytest.mark.once),
-    ],
-)
-def test_the_bits_of_a_run_are_its_accuracies(tmp_path, catalog, settings):
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory, catalog):
+    """The folder of the recipe's run, never cut."""
+    out = tmp_path_factory.mktemp("uncut")
+    assert train_model(make_recipe(), catalog, out).done
+    return out
+
+
+def test_the_bits_of_a_run_are_its_accuracies(uncut, catalog):
+    assert len(assert_true(uncut, catalog.classes).correct) == make_recipe().epochs
+
+
+@pytest.mark.once
+def test_the_bits_of_averages_and_on_features_too(tmp_path, catalog):
+    settings = "linear_probe=2 phases.head.views=2 phases.head.epochs=3 phases.all.epochs=3 "
+    settings += "phases.*.ema=0.9 folds=3 fold=1 training_share=0.5"
     recipe = with_settings(make_recipe(), settings.split())
     assert train_model(recipe, catalog, tmp_path).done
-    found = assert_true(tmp_path, catalog.classes)
-    assert len(found.correct) == recipe.with_probe().epochs
+    assert len(assert_true(tmp_path, catalog.classes).correct) == 2 + 3 + 3
 
 
-@pytest.mark.parametrize("steps", [1, pytest.param(7, marks=pytest.mark.once)])
-def test_two_sessions_leave_what_one_does(tmp_path, catalog, steps):
-    """Only a run that is done says it."""
-    folders = [RunFolder(tmp_path / name) for name in ("uncut", "cut")]
-    train_model(make_recipe(), catalog, folders[0].root)
-    train_model(make_recipe(), catalog, folders[1].root, session=Session(stop_after=steps))
-    assert not folders[1].epochs.exists()
-    train_model(make_recipe(), catalog, folders[1].root)
-    assert_true(folders[1].root, catalog.classes)
-    assert folders[0].epochs.read_bytes() == folders[1].epochs.read_bytes()
+@pytest.mark.once
+def test_three_sessions_leave_what_one_does(tmp_path, catalog, uncut):
+    """Cut in the first epoch and in the last; only a run that is done says it."""
+    run = RunFolder(tmp_path)
+    for steps in (1, 6):
+        train_model(make_recipe(), catalog, run.root, session=Session(stop_after=steps))
+        assert not run.epochs.exists()
+    train_model(make_recipe(), catalog, run.root)
+    assert_true(run.root, catalog.classes)
+    assert run.epochs.read_bytes() == RunFolder(uncut).epochs.read_bytes()
 
 
 @pytest.mark.once
 def test_a_run_that_an_earlier_version_began_has_none(tmp_path, catalog, monkeypatch):
-    run, get = RunFolder(tmp_path), Ledger.get
+    run, get, recipe = RunFolder(tmp_path), Ledger.get, make_recipe()
+    alone = dataclasses.replace(recipe, phases=recipe.phases[1:])
 
     def earlier(self):
         return {key: value for key, value in get(self).items() if key != "correct"}
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "get", earlier)
-        train_model(make_recipe(), catalog, run.root, session=Session(stop_after=4))
+        train_model(alone, catalog, run.root, session=Session(stop_after=4))
     assert len(read_table(run.history)) == 1
     EPOCHS.save(run.epochs)  # of who knows what
-    assert train_model(make_recipe(), catalog, run.root).done
+    assert train_model(alone, catalog, run.root).done
     assert not run.epochs.exists()
     assert run.predictions("validation").is_file()
-
-
-@pytest.mark.once
-def test_a_run_without_validation_has_none(tmp_path, catalog):
-    recipe = with_settings(make_recipe(), ["validation_share=0"])
-    assert train_model(recipe, catalog, tmp_path).done
-    assert not RunFolder(tmp_path).epochs.exists()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 import weakref
@@ -14,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import make_recipe
 from runs import final
 
 from carlib.catalog import read_catalog
@@ -31,6 +34,8 @@ from carlib.submission import read_epochs
 from carlib.train import fitting, loop, stage, train_model
 from carlib.train.fitted import Fitted
 from carlib.train.fitting import fit_phases
+from carlib.train.keeper import Keeper
+from carlib.train.stage import Stage
 from carlib.train.undo import Undo
 
 GPU = Device("a GPU", 2 * 10**9)
@@ -41,6 +46,13 @@ ONCE = pytest.mark.once
 @pytest.fixture(scope="module")
 def catalog(photos):
     return read_catalog(photos)
+
+
+def phases_of(names, settings=()):
+    """The recipe with these phases alone, and settings."""
+    recipe = make_recipe()
+    kept = tuple(phase for phase in recipe.phases if phase.name in names.split())
+    return with_settings(dataclasses.replace(recipe, phases=kept), settings)
 
 
 # ---------------------------------------------------------------- the arithmetic
@@ -408,61 +420,45 @@ def failing(monkeypatch, *at):
         yield tried
 
 
-# (settings, steps before the one that fails): 3 steps an epoch where nothing else is said.
+# (phases, settings, steps before the one that fails): 3 steps an epoch where nothing else is said.
 CASES = [
-    ("", 1),
-    pytest.param("phases.*.optimizer=sgd phases.*.accumulate=3 phases.all.epochs=3", 5, marks=ONCE),
+    ("head", "", 1),
     pytest.param(
-        "phases.*.ema=0.9 phases.all.clip=0.1 class_weights=balanced phases.*.mixup=0.4 "
-        "phases.*.batch_size=20",
-        4,
+        "head all",
+        "phases.*.optimizer=sgd phases.*.accumulate=3 phases.*.ema=0.9 phases.all.clip=0.1 "
+        "class_weights=balanced phases.*.mixup=0.4 phases.*.batch_size=20",
+        3,
         marks=ONCE,
     ),
-    ("model.dtype=mixed_float16 phases.*.accumulate=2 phases.all.schedule=plateau", 4),
-    pytest.param("phases.head.views=2 phases.head.epochs=3 phases.all.epochs=1", 4, marks=ONCE),
+    ("all", "model.dtype=mixed_float16 phases.*.accumulate=2 phases.all.schedule=plateau", 1),
+    pytest.param("head", "phases.head.views=2 phases.head.epochs=3", 4, marks=ONCE),
 ]
 
 
-@pytest.mark.parametrize(("case", "done"), CASES)
+@pytest.mark.parametrize(("names", "settings", "done"), CASES)
 def test_a_halved_run_equals_one_that_was_begun_anew_there_in_halves(
-    tmp_path, catalog, recipe, monkeypatch, case, done
+    tmp_path, catalog, monkeypatch, names, settings, done
 ):
     """Bit for bit, after a step that left the variables in ruins."""
-    told = with_settings(recipe, case.split())
-    size, head = told.phases[0].batch_size, told.phases[0].epochs
-    name, half = "head" if done < head * (48 // size) else "all", size // 2
+    told = phases_of(names, settings.split())
+    size, first = told.phases[0].batch_size, told.phases[0].epochs
+    phase, half = told.phases[-1 if done >= first * (48 // size) else 0], size // 2
     with limited(monkeypatch), failing(monkeypatch, done + 1) as tried:
         outcome = train_model(told, catalog, tmp_path / "halved", save_every=STEP)
     assert outcome.done
     assert tried[done : done + 2] == [2 * half, half]
     with limited(monkeypatch):
         train_model(told, catalog, tmp_path / "other", session=Session(stop_after=done))
-    with limited(monkeypatch, **{name: half + 1}):
+    with limited(monkeypatch, **{phase.name: half + 1}):
         train_model(told, catalog, tmp_path / "other")
     assert final(tmp_path / "halved") == final(tmp_path / "other")
     # The same photos were trained on, none of them counted twice.
     one, two = (read_table(tmp_path / run / "sessions.csv") for run in ("halved", "other"))
     assert one[-1]["total_photos"] == two[-1]["total_photos"]
-    phases = {
-        phase["name"]: phase for phase in read_json(tmp_path / "halved/result.json")["phases"]
-    }
-    assert phases[name]["batch_size"] == 2 * half
-    accumulate = next(phase.accumulate for phase in told.phases if phase.name == name)
-    assert phases[name]["fitted"] == {"batch_size": half, "accumulate": 2 * accumulate}
-
-
-@pytest.mark.once
-def test_epochs_that_are_trained_again_are_told_once(tmp_path, catalog, recipe, monkeypatch):
-    """The first epoch is done, but not saved, when a step of the second runs out of memory."""
-    monkeypatch.setattr("carlib.train.saver.Saver.worth_it", lambda self: False)
-    told = dataclasses.replace(recipe, phases=recipe.phases[1:])
-    with limited(monkeypatch), failing(monkeypatch, 5) as tried:
-        assert train_model(told, catalog, tmp_path, save_every=Every(steps=1000)).done
-    assert tried == [16] * 5 + [8] * 12
-    history = read_table(tmp_path / "history.csv")
-    assert [row["epoch"] for row in history] == [1, 2]
-    accuracies = read_epochs(RunFolder(tmp_path).epochs).accuracies()
-    assert accuracies == [row["val_accuracy"] for row in history]
+    written = {each["name"]: each for each in read_json(tmp_path / "halved/result.json")["phases"]}
+    assert written[phase.name]["batch_size"] == 2 * half
+    fitted = {"batch_size": half, "accumulate": 2 * phase.accumulate}
+    assert written[phase.name]["fitted"] == fitted
 
 
 def settings_without_noise(batch_size):
@@ -471,85 +467,88 @@ def settings_without_noise(batch_size):
     return [*settings, "phases.*.optimizer=sgd", f"phases.*.batch_size={batch_size}"]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, catalog):
+    """What nothing made smaller: a recipe of 18 photos a step without noise, and its run."""
+    told = with_settings(make_recipe(), settings_without_noise(18))
+    out = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch, limited(patch):
+        train_model(told, catalog, out)
+    return told, out
+
+
 @pytest.mark.parametrize(
-    ("batch_size", "at"),
-    [(10, [3, 4]), pytest.param(9, [1], marks=ONCE)],
-    ids=["quarters and a remainder", "thirds"],
+    ("at", "most"),
+    [([2, 3], {}), pytest.param([], {"head": 3, "all": 6}, marks=ONCE)],
+    ids=["halved, then thirds", "planned"],
 )
-def test_a_halved_run_comes_to_the_same_weights(
-    tmp_path, catalog, recipe, monkeypatch, batch_size, at
+def test_a_run_in_smaller_steps_comes_to_the_same_weights(
+    tmp_path, catalog, monkeypatch, whole, at, most
 ):
-    told = with_settings(recipe, settings_without_noise(batch_size))
-    ends = {}
-    for name, steps in (("whole", []), ("halved", at)):
-        with limited(monkeypatch), failing(monkeypatch, *steps):
-            train_model(told, catalog, tmp_path / name)
-        arrays = read_state(find_checkpoint(tmp_path / name / "chain"))[0]
-        ends[name] = {key: value for key, value in arrays.items() if "seed_gen" not in key}
-    for key, value in ends["whole"].items():
-        np.testing.assert_allclose(ends["halved"][key], value, atol=2e-5, err_msg=key)
-    tables = [read_table(tmp_path / name / "history.csv") for name in ends]
+    """48 photos are two steps of 18 and a remainder."""
+    told, out = whole
+    with limited(monkeypatch, **most), failing(monkeypatch, *at) as tried:
+        train_model(told, catalog, tmp_path)
+    assert tried[:4] == ([18, 18, 9, 3] if at else [3] * 4)
+    one, two = (read_state(find_checkpoint(each / "chain"))[0] for each in (out, tmp_path))
+    for key, value in one.items():
+        if "seed_gen" not in key:
+            np.testing.assert_allclose(two[key], value, atol=2e-5, err_msg=key)
+    tables = [read_table(each / "history.csv") for each in (out, tmp_path)]
     for one, two in zip(*tables, strict=True):
-        assert (one["phase"], one["lr_start"], one["lr"]) == (
-            two["phase"],
-            two["lr_start"],
-            two["lr"],
-        )
+        assert all(one[name] == two[name] for name in ("phase", "lr_start", "lr"))
         assert one["loss"] == pytest.approx(two["loss"], abs=1e-4)
-    one, two = (read_table(tmp_path / name / "sessions.csv")[-1] for name in ends)
+    one, two = (read_table(each / "sessions.csv")[-1] for each in (out, tmp_path))
     assert one["photos"] == two["photos"]
 
 
 @ONCE
-def test_a_plan_of_fewer_photos_comes_to_the_same_weights(tmp_path, catalog, recipe, monkeypatch):
-    told = with_settings(recipe, settings_without_noise(10))
-    ends = {}
-    for name, most in (("whole", {}), ("planned", {"head": 3, "all": 6})):
-        with limited(monkeypatch, **most):
-            train_model(told, catalog, tmp_path / name)
-        arrays = read_state(find_checkpoint(tmp_path / name / "chain"))[0]
-        ends[name] = {key: value for key, value in arrays.items() if "seed_gen" not in key}
-    for key, value in ends["whole"].items():
-        np.testing.assert_allclose(ends["planned"][key], value, atol=2e-5, err_msg=key)
+def test_halved_twice_and_killed_equals_halved_twice(tmp_path, catalog, monkeypatch):
+    """Both halvings from one save, which is as it was; who goes on later remembers them."""
+    told = phases_of("head", ["phases.head.epochs=2"])
 
+    class Copy(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch:  # what a kill would leave
+                shutil.copytree(tmp_path / "run", tmp_path / "killed")
 
-@ONCE
-@pytest.mark.parametrize("every", [None, STEP], ids=["from the phase's start", "from the step"])
-def test_halved_twice_and_cut_equals_halved_twice(tmp_path, catalog, recipe, monkeypatch, every):
-    """Both from one save, which is as it was; and a cut later on remembers it."""
-    for name, cut in (("uncut", None), ("cut", 9)):
-        with limited(monkeypatch), failing(monkeypatch, 5, 6) as tried:
-            outcome = train_model(
-                recipe,
-                catalog,
-                tmp_path / name,
-                session=Session(stop_after=cut),
-                save_every=every,
-            )
-        assert tried[4:7] == [16, 8, 4]
-        assert outcome.done == (cut is None)
+    with limited(monkeypatch), failing(monkeypatch, 2, 3) as tried:
+        train_model(told, catalog, tmp_path / "run", save_every=STEP, callbacks=[Copy()])
+    assert tried == [16, 16, 8] + [4] * 20
     with limited(monkeypatch), failing(monkeypatch) as tried:
-        assert train_model(recipe, catalog, tmp_path / "cut").done
+        assert train_model(told, catalog, tmp_path / "killed").done
     assert set(tried) == {4}
-    assert final(tmp_path / "cut") == final(tmp_path / "uncut")
+    assert final(tmp_path / "killed") == final(tmp_path / "run")
 
 
 @ONCE
-def test_epochs_since_the_newest_save_are_trained_again(tmp_path, catalog, recipe, monkeypatch):
-    """A late failure, with a best epoch exported meanwhile: all is as of the save."""
-    told = with_settings(recipe, ["phases.all.epochs=4"])
-    with limited(monkeypatch), failing(monkeypatch, 11):
-        train_model(told, catalog, tmp_path / "late")
-    with limited(monkeypatch), failing(monkeypatch, 4):
-        train_model(told, catalog, tmp_path / "early")
+def test_epochs_since_the_newest_save_are_done_again_and_told_once(tmp_path, catalog, monkeypatch):
+    """A late failure, with a best epoch done and exported since the save: all is as of then."""
+    told, validate = phases_of("head", ["phases.head.epochs=3", "monitor=loss"]), Stage.validate
+    monkeypatch.setattr(Keeper, "epoch_is_best", Keeper._export)
+    for name, at, losses in (("late", 8, [0.5, 0.1, 0.9, 0.8]), ("early", 4, [0.5, 0.9, 0.8])):
+        worth, left = itertools.chain([True], itertools.repeat(False)), iter(losses)
+
+        def lossy(*of, left=left):
+            values, right = validate(*of)
+            return {**values, "val_loss": next(left)}, right
+
+        monkeypatch.setattr(Stage, "validate", lossy)
+        # After the first epoch alone.
+        monkeypatch.setattr("carlib.train.saver.Saver.worth_it", lambda _, worth=worth: next(worth))
+        with limited(monkeypatch), failing(monkeypatch, at) as tried:
+            train_model(told, catalog, tmp_path / name, save_every=Every(steps=1000))
+        assert tried == [16] * at + [8] * 12
     assert final(tmp_path / "late") == final(tmp_path / "early")
-    rows = read_table(tmp_path / "late/sessions.csv")
-    assert [row["photos"] for row in rows] == [5 * 48]
-    assert len(read_table(tmp_path / "late/history.csv")) == 5
+    assert [row["photos"] for row in read_table(tmp_path / "late/sessions.csv")] == [3 * 48]
+    history = read_table(tmp_path / "late/history.csv")
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    accuracies = read_epochs(RunFolder(tmp_path / "late").epochs).accuracies()
+    assert accuracies == [row["val_accuracy"] for row in history]
 
 
 @ONCE
-def test_callbacks_go_back_too(tmp_path, catalog, recipe, monkeypatch):
+def test_callbacks_go_back_too(tmp_path, catalog, monkeypatch):
     class Counting(keras.callbacks.Callback):
         name = "counting"
 
@@ -561,18 +560,22 @@ def test_callbacks_go_back_too(tmp_path, catalog, recipe, monkeypatch):
             self.photos.append(batch)
 
         def get(self):
-            return {"photos": self.photos}
+            return {"photos": list(self.photos)}
 
         def set(self, state):
-            self.photos = state["photos"]
+            self.photos = list(state["photos"])
 
     counting = Counting()
-    with limited(monkeypatch), failing(monkeypatch, 6):
-        train_model(recipe, catalog, tmp_path / "run", callbacks=[counting])
-    assert counting.photos == [*range(3), *range(6), *range(6)]
+    told = phases_of("head", ["phases.head.batch_size=8", "phases.head.epochs=2"])
+    with limited(monkeypatch), failing(monkeypatch, 4):  # one step after the save
+        options = {"callbacks": [counting], "save_every": Every(steps=2)}
+        train_model(told, catalog, tmp_path / "run", **options)
+    assert counting.photos == [0, 1, *range(4, 12), *range(12)]
 
 
-def test_one_photo_that_does_not_fit_ends_the_run(tmp_path, catalog, recipe, monkeypatch, capsys):
+@ONCE
+def test_one_photo_that_does_not_fit_ends_the_run(tmp_path, catalog, monkeypatch, capsys):
+    told = phases_of("head", ["phases.head.batch_size=4"])
     said = (
         r"phase 'head': out of memory with one photo a step \(OOM when allocating tensor\): lower"
     )
@@ -581,57 +584,60 @@ def test_one_photo_that_does_not_fit_ends_the_run(tmp_path, catalog, recipe, mon
         failing(monkeypatch, *range(3, 99)),
         pytest.raises(RunError, match=said),
     ):
-        train_model(recipe, catalog, tmp_path / "run", save_every=STEP)
+        train_model(told, catalog, tmp_path / "run", save_every=STEP)
     printed = capsys.readouterr().err
-    for size, steps in ((16, 2), (8, 4), (4, 8), (2, 16)):
+    for size, steps in ((4, 2), (2, 4)):
         assert f"out of memory with {size} photos a step (OOM" in printed
         assert f"photo{'s' * (size > 2)} a step, {steps} steps an update" in printed
     assert "back to 00000" in printed
     rows = read_table(tmp_path / "run/sessions.csv")
     assert [row["why"] for row in rows] == ["failed: RunError"]
     with limited(monkeypatch):
-        assert train_model(recipe, catalog, tmp_path / "run").done
+        assert train_model(told, catalog, tmp_path / "run").done
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory, catalog):
+    """A recipe of 8 photos a step, and its run."""
+    told = phases_of("head", ["phases.head.batch_size=8", "phases.head.epochs=2"])
+    out = tmp_path_factory.mktemp("eight")
+    with pytest.MonkeyPatch.context() as patch, limited(patch):
+        train_model(told, catalog, out)
+    return told, out
 
 
 @ONCE
-def test_auto_is_kept_as_it_was_written(tmp_path, catalog, recipe, monkeypatch):
-    told = with_settings(recipe, ["phases.*.batch_size=auto"])
-    with limited(monkeypatch, head=17, all=9):
-        train_model(told, catalog, tmp_path / "run", session=Session(stop_after=1))
+def test_auto_is_kept_as_it_was_written(tmp_path, catalog, monkeypatch, eight):
+    told = phases_of("head", ["phases.head.batch_size=auto", "phases.head.epochs=2"])
+    with limited(monkeypatch, head=9):
+        train_model(told, catalog, tmp_path, session=Session(stop_after=1))
     with limited(monkeypatch):  # a larger device: the run stays what it is
-        train_model(told, catalog, tmp_path / "run")
-    assert from_json((tmp_path / "run/recipe.json").read_text()) == told
-    phases = read_json(tmp_path / "run/result.json")["phases"]
-    assert [phase["batch_size"] for phase in phases] == ["auto", "auto"]
-    assert [phase["fitted"]["batch_size"] for phase in phases] == [16, 8]
-    plain = with_settings(recipe, ["phases.head.batch_size=16", "phases.all.batch_size=8"])
-    with limited(monkeypatch):
-        train_model(plain, catalog, tmp_path / "plain")
-    assert final(tmp_path / "run") == final(tmp_path / "plain")
+        train_model(told, catalog, tmp_path)
+    assert from_json((tmp_path / "recipe.json").read_text()) == told
+    (phase,) = read_json(tmp_path / "result.json")["phases"]
+    assert (phase["batch_size"], phase["fitted"]["batch_size"]) == ("auto", 8)
+    assert final(tmp_path) == final(eight[1])
 
 
 @ONCE
-def test_checkpoints_of_a_version_that_fitted_nothing_go_on(tmp_path, catalog, recipe, monkeypatch):
+def test_checkpoints_of_a_version_that_fitted_nothing_go_on(tmp_path, catalog, monkeypatch, eight):
     from carlib.train.ledger import Ledger
 
-    get = Ledger.get
-    with monkeypatch.context() as patch:
+    told, get = eight[0], Ledger.get
+    with monkeypatch.context() as patch, limited(monkeypatch):
         patch.setattr(Ledger, "get", lambda self: {**get(self), "fitted": {}})
-        for name, cut in (("old", 4), ("new", None)):
-            with limited(monkeypatch):
-                train_model(recipe, catalog, tmp_path / name, session=Session(stop_after=cut))
+        train_model(told, catalog, tmp_path, session=Session(stop_after=8))
     with limited(monkeypatch):
-        train_model(recipe, catalog, tmp_path / "old")
-    assert final(tmp_path / "old") == final(tmp_path / "new")
+        train_model(told, catalog, tmp_path)
+    assert final(tmp_path) == final(eight[1])
 
 
 @ONCE
 @pytest.mark.parametrize("size", [32, 48], ids=["the model itself", "another of its weights"])
-def test_the_memory_of_a_step_is_free_before_the_next_try(
-    tmp_path, catalog, recipe, monkeypatch, size
-):
+def test_the_memory_of_a_step_is_free_before_the_next_try(tmp_path, catalog, monkeypatch, size):
     """A callback knows the model, which would know its optimizer."""
     left, old = [], []
+    told = phases_of("head", [f"phases.head.size={size}"])
     compiled = stage.compile_trainer
 
     def compile_trainer(trainer, *others):
@@ -642,15 +648,11 @@ def test_the_memory_of_a_step_is_free_before_the_next_try(
 
     with monkeypatch.context() as patch, limited(monkeypatch):
         patch.setattr(stage, "compile_trainer", compile_trainer)
-        with failing(monkeypatch, 5):
-            train_model(
-                with_settings(recipe, [f"phases.all.size={size}"]),
-                catalog,
-                tmp_path / "run",
-                callbacks=[keras.callbacks.Callback()],
-            )
-    assert len(left) == 3
-    assert left[2] == 0
+        with failing(monkeypatch, 2):
+            callbacks = [keras.callbacks.Callback()]
+            train_model(told, catalog, tmp_path / "run", callbacks=callbacks)
+    assert left == [0, 0]
+    assert old
 
 
 # ---------------------------------------------------------------- a true allocator that is full
@@ -670,12 +672,10 @@ assert carlib.train_model(from_json(recipe), carlib.read_catalog(data), out).don
 
 
 @pytest.mark.parametrize("blind", ["blind", ""], ids=["blind", "foreseen"])
-def test_training_ends_well_where_the_batch_is_far_too_large(tmp_path, photos, recipe, blind):
+def test_training_ends_well_where_the_batch_is_far_too_large(tmp_path, photos, blind):
     """TensorFlow's own allocator, with a limit as a GPU's: foreseen, or found out step by step."""
-    told = with_settings(
-        recipe,
-        ["model.size=128", "phases.*.batch_size=48", "phases.*.augment=none", "phases.*.epochs=1"],
-    )
+    settings = ["model.size=96", "phases.*.batch_size=48", "phases.*.augment=none"]
+    told = phases_of("all", [*settings, "phases.*.epochs=1"])
     environment = {**os.environ, **LIMITED, LIMIT_MIB: "64"}
     arguments = [str(photos), str(tmp_path / "run"), to_json(told), blind]
     done = subprocess.run(
@@ -688,8 +688,7 @@ def test_training_ends_well_where_the_batch_is_far_too_large(tmp_path, photos, r
     assert done.returncode == 0, done.stderr
     assert ("out of memory with 48 photos a step" in done.stderr) == bool(blind)
     assert ("MB, 67 MB are there on the CPU: " in done.stderr) == (not blind)
-    phases = read_json(tmp_path / "run/result.json")["phases"]
-    fitted = phases[1]["fitted"]
+    fitted = read_json(tmp_path / "run/result.json")["phases"][0]["fitted"]
     assert fitted["batch_size"] <= 24
     assert fitted["batch_size"] * fitted["accumulate"] == 48
-    assert len(read_table(tmp_path / "run/history.csv")) == 2
+    assert len(read_table(tmp_path / "run/history.csv")) == 1

@@ -199,8 +199,7 @@ def test_advice_leaves_the_linear_probe_out(long: tuple[Recipe, Catalog]) -> Non
     ("settings", "counts"),
     [
         (["validation_share=0", "linear_probe=0", "phases.all.early_stop=0"], (60, 0)),
-        (["folds=3", "fold=1", "class_weights=balanced"], (42, 18)),
-        (["training_share=0.25"], (12, 12)),
+        (["folds=3", "fold=1", "class_weights=balanced", "training_share=0.5"], (21, 18)),
     ],
 )
 def test_splits_are_the_runs(
