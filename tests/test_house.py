@@ -23,7 +23,7 @@ PACKAGE = ROOT / "carlib"
 # Imports only go down; rooms of a floor do not import each other.
 FLOORS = (
     {"errors", "progress"},
-    {"files", "archives", "spec", "session", "devices", "using"},
+    {"files", "archives", "spec", "session", "devices", "using", "registry"},
     {
         "catalog",
         "images",

@@ -36,6 +36,7 @@ from carlib.models.lite import lite_weights_file
 from carlib.models.own import forget, known
 from carlib.models.tiny import tiny_features
 from carlib.recipes import RECIPES
+from carlib.registry import same
 from carlib.spec import ModelSpec, Phase, Recipe, to_json
 
 PAGE = (Path(__file__).parents[1] / "docs/own.md").read_text(encoding="utf-8")
@@ -46,7 +47,7 @@ TWICE = "lite0-scaled-twice"
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
     """Nothing stays registered, or used."""
-    monkeypatch.setattr(own, "_registered", {})
+    monkeypatch.setattr(own._own, "things", {})
     monkeypatch.setattr(using, "_used", [])
 
 
@@ -91,9 +92,9 @@ def test_what_is_not_registered(backbone, features, weights, message):
 
 def test_a_file_that_is_run_twice_registers_twice_and_the_newest_counts():
     for code in (SCRATCH, SCRATCH, WRAPPED, WRAPPED):
-        before = dict(own._registered)
+        before = dict(own._own.things)
         run(code)
-        assert all(own._registered[name].equals(entry) for name, entry in before.items())
+        assert all(same(own._own.things[name], entry) for name, entry in before.items())
     assert list(known()) == [*BACKBONES, "mine", TWICE]
     forget("mine")
     forget("mine")
@@ -129,7 +130,7 @@ def test_another_one_under_a_name_that_is_taken_is_refused(one, other):
         add_backbone(*other)
     add_backbone(Backbone("b"), scaled(1))
     add_backbone(Backbone("b"), scaled(1))
-    assert own.own("a").equals(own.Own(*one))
+    assert same(own.own("a"), own.Own(*one))
 
 
 # --- Building

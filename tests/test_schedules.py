@@ -9,9 +9,19 @@ import math
 import keras
 import pytest
 
-from carlib.errors import UsageError
+from carlib.errors import RunError, UsageError
 from carlib.models.build import build_model
-from carlib.schedules import OPTIMIZERS, SCHEDULES, Patience, lr_of, make_optimizer, make_schedule
+from carlib.schedules import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Patience,
+    add_schedule,
+    lr_of,
+    make_optimizer,
+    make_schedule,
+    own,
+)
+from carlib.schedules.own import forget
 from carlib.spec import ModelSpec, Phase
 
 
@@ -25,6 +35,21 @@ def smith(iterations, cycle, base_lr=0.02, max_lr=0.2):
     number = math.floor(1 + iterations / (2 * stepsize))
     x = abs(iterations / stepsize - 2 * number + 1)
     return base_lr + (max_lr - base_lr) * max(0, 1 - x)
+
+
+def sgdr(since, cycle, lr=0.2):
+    """Equation 5 of Loshchilov and Hutter, with a lowest rate of 0."""
+    return 0.5 * lr * (1 + math.cos(math.pi * since / cycle))
+
+
+def one_cycle(step, steps=40, lr=0.2):
+    """Torch's OneCycleLR at its defaults: pct_start 0.3, div_factor 25, final_div_factor 1e4."""
+    ends = [0, 0.3 * steps - 1, steps - 1]
+    rates = [lr / 25, lr, lr / 25 / 1e4]
+    phase = 0 if step <= ends[1] else 1
+    share = (step - ends[phase]) / (ends[phase + 1] - ends[phase])
+    start, end = rates[phase : phase + 2]
+    return end + (start - end) / 2 * (math.cos(math.pi * share) + 1)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +68,24 @@ def smith(iterations, cycle, base_lr=0.02, max_lr=0.2):
         # from a tenth up to lr and back in a third of 40 steps, rounded up
         ("cyclic", 0, {0: 0.02, 7: 0.2, 14: 0.02, 21: 0.2, 28: 0.02, 35: 0.2, 39: smith(39, 14)}),
         ("cyclic", 0.5, {0: 0.02 / 6, 3: smith(3, 14) * 4 / 6, 5: smith(5, 14), 7: 0.2, 14: 0.02}),
+        # each peak half as far above the low end as the one before
+        ("triangular2", 0, {0: 0.02, 7: 0.2, 14: 0.02, 21: 0.11, 28: 0.02, 35: 0.065}),
+        # to a tenth over the phase
+        ("exponential", 0, {0: 0.2, 10: 0.2 * 0.1**0.25, 20: 0.2 * 0.1**0.5, 39: 0.2 * 0.1**0.975}),
+        # torch's OneCycleLR: up over 12 of 40 steps by cosine, then down
+        ("onecycle", 0, {0: 0.008, 11: 0.2, 5: one_cycle(5), 20: one_cycle(20), 39: 8e-7}),
+        # a third of 40 steps each: cycles begin at 0, 13 1/3 and 26 2/3
+        (
+            "restarts",
+            0,
+            {
+                0: 0.2,
+                13: sgdr(13, 40 / 3),
+                14: sgdr(2 / 3, 40 / 3),
+                20: 0.1,
+                27: sgdr(1 / 3, 40 / 3),
+            },
+        ),
     ],
 )
 def test_schedule_follows_its_formula(schedule, warmup, wanted):
@@ -51,10 +94,99 @@ def test_schedule_follows_its_formula(schedule, warmup, wanted):
         assert lr_of(make_schedule(phase, 10), step) == pytest.approx(lr, abs=1e-6), step
 
 
+@pytest.mark.parametrize(
+    ("growth", "begins"), [(1, [0, 10, 20, 30]), (2, [0, 10, 30]), (1.5, [0, 10, 25])]
+)
+def test_restarts_come_at_their_steps(growth, begins):
+    """Cycles of 1, growth, growth squared, ... epochs; the first update of each is at lr."""
+    phase = Phase("p", epochs=4, lr=0.2, schedule="restarts", every=1, growth=growth)
+    schedule = make_schedule(phase, 10)
+    rates = [lr_of(schedule, step) for step in range(40)]
+    assert [step for step, rate in enumerate(rates) if rate == pytest.approx(0.2)] == begins
+    for start, end in zip(begins, [*begins[1:], 40], strict=True):
+        assert rates[start:end] == sorted(rates[start:end], reverse=True)
+
+
+@pytest.mark.parametrize("warmup", [0, 0.5])
+def test_piecewise_rates_hold_from_their_epochs_on(warmup):
+    rates = [[1, 0.5], [2.5, 0.1], [3, 2]]
+    phase = Phase("p", epochs=4, lr=0.2, schedule="piecewise", rates=rates, warmup=warmup)
+    schedule = make_schedule(phase, 10)
+    wanted = [0.2] * 10 + [0.1] * 15 + [0.02] * 5 + [0.4] * 10
+    wanted[: round(10 * warmup)] = [0.2 * (step + 1) / 6 for step in range(round(10 * warmup))]
+    assert [lr_of(schedule, step) for step in range(40)] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("epochs", [0.5, 1])
+def test_onecycle_climbs_for_its_warm_up(epochs):
+    phase = Phase("p", epochs=4, lr=0.2, schedule="onecycle", warmup=epochs)
+    rates = [lr_of(make_schedule(phase, 10), step) for step in range(40)]
+    assert rates.index(max(rates)) == 10 * epochs - 1
+
+
+# --- A schedule of one's own
+
+
+@pytest.fixture
+def halving():
+    add_schedule("halving", lambda epoch, epochs: 0.5 ** int(epoch))
+    yield "halving"
+    forget("halving")
+
+
+def test_a_function_of_the_epoch_is_a_schedule(halving):
+    phase = Phase("p", epochs=4, lr=0.2, schedule=halving, warmup=0.5)
+    schedule = make_schedule(phase, 10)
+    rates = [lr_of(schedule, step) for step in range(40)]
+    assert rates[5:] == pytest.approx([0.2] * 5 + [0.1] * 10 + [0.05] * 10 + [0.025] * 10)
+    assert rates[:5] == pytest.approx([0.2 * (step + 1) / 6 for step in range(5)])
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (
+            lambda epoch, epochs: -1,
+            "schedule 'mine' gave -1.0 at epoch 0; a factor on the learning",
+        ),
+        (lambda epoch, epochs: float("nan"), "gave nan at epoch 0"),
+        (lambda epoch, epochs: 1 if epoch < 1 else 1e9, "gave 1000000000.0 at epoch 1"),
+        (lambda epoch, epochs: None, "gave None at epoch 0; it must give a number"),
+        (lambda epoch: 1, "the function of schedule 'mine' failed .TypeError"),
+    ],
+)
+def test_what_a_function_must_give(factor, message):
+    add_schedule("mine", factor)
+    try:
+        with pytest.raises(RunError, match=message):
+            make_schedule(Phase("p", epochs=2, lr=0.2, schedule="mine"), 10)
+    finally:
+        forget("mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "message"),
+    [
+        ("cosine", lambda epoch, epochs: 1, "'cosine' is a schedule of carlib's own"),
+        ("", lambda epoch, epochs: 1, "a schedule's name is letters"),
+        ("mine", 0.5, "factor of schedule 'mine' must be a function of epoch and epochs; received"),
+        ("halving", lambda epoch, epochs: 2, "there is another schedule 'halving' already"),
+    ],
+)
+def test_what_is_no_schedule_of_ones_own(halving, name, factor, message):
+    with pytest.raises(UsageError, match=message):
+        add_schedule(name, factor)
+
+
+def test_the_names_of_carlibs_own():
+    assert tuple(SCHEDULES) == own.NAMES
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0, 1, 4])
 def test_no_schedule_leaves_0_to_lr(schedule, warmup):
-    phase = Phase("p", epochs=4, lr=0.2, schedule=schedule, warmup=warmup)
+    rates = [[1, 0.5], [3, 0.1]]
+    phase = Phase("p", epochs=4, lr=0.2, schedule=schedule, warmup=warmup, rates=rates)
     rates = [lr_of(make_schedule(phase, 3), step) for step in range(12)]
     assert 0 < rates[0] <= 0.2 + 1e-7
     assert all(0 <= rate <= 0.2 + 1e-7 for rate in rates)
@@ -64,7 +196,8 @@ def test_no_schedule_leaves_0_to_lr(schedule, warmup):
 @pytest.mark.parametrize("warmup", [0, 0.5, 1])
 def test_accumulated_steps_count_as_one(schedule, warmup):
     """Keras asks for the rate by steps: without a hand in it, it would move between two updates."""
-    phase = Phase("p", epochs=4, lr=0.2, schedule=schedule, warmup=warmup, every=1)
+    options = {"warmup": warmup, "every": 1, "rates": [[1, 0.5], [3, 0.1]]}
+    phase = Phase("p", epochs=4, lr=0.2, schedule=schedule, **options)
     single = make_schedule(phase, 10)
     double = make_schedule(dataclasses.replace(phase, accumulate=2), 20)
     for step in range(80):
@@ -212,7 +345,7 @@ def test_patience(options, values, scales, ends, higher, cut):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_only_plateau_is_scaled(name):
-    phase = Phase("p", 4, 0.5, schedule=name)
+    phase = Phase("p", 4, 0.5, schedule=name, rates=[[1, 0.5]])
     schedule = make_schedule(phase, 10)
     before = lr_of(schedule, 3)
     Patience(scale=0.5).apply(schedule)

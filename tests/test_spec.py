@@ -54,6 +54,8 @@ OTHER = {
         "warmup": 0.25,
         "decay": 0.5,
         "every": 1.5,
+        "growth": 2.0,
+        "rates": ((1.0, 0.5), (2.0, 0.1)),
         "patience": 7,
         "optimizer": "sgd",
         "momentum": 0.8,

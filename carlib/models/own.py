@@ -5,16 +5,13 @@ Free of TensorFlow, as the table is; ``carlib.models.build`` checks what they la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from carlib.errors import CarlibError, RunError, UsageError
+from carlib.errors import UsageError
 from carlib.models.table import BACKBONES, OWN, Backbone
-
-# What makes two functions the same though a module that is run twice makes both anew.
-_CODE = ("__code__", "__defaults__", "__kwdefaults__", "__closure__")
+from carlib.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +30,17 @@ class Own:
 
     def lay(self, photos: Any, drop_connect: float) -> Any:
         """Return what its features make of photos; what they raise becomes one line."""
-        with self._told("features"):
+        with _own.told(self.backbone.name, "features"):
             return self.features(photos, drop_connect=drop_connect)
 
     def load(self, model: Any, source: str) -> None:
         """Have its weights loaded; what that raises becomes one line."""
-        with self._told("weights"):
+        with _own.told(self.backbone.name, "weights"):
             assert self.weights is not None  # check_model has looked
             self.weights(model, source)
 
-    def equals(self, other: Own) -> bool:
-        """Whether another registration says the same: an equal row, and equal code."""
-        return (
-            self.backbone == other.backbone
-            and _same(self.features, other.features)
-            and _same(self.weights, other.weights)
-        )
 
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except CarlibError:
-            raise
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise RunError(
-                f"the {what} of backbone {self.backbone.name!r} failed ({reason}); mend the "
-                "function it was registered with"
-            ) from error
-
-
-_registered: dict[str, Own] = {}
+_own: Registry[Own] = Registry("backbone", lambda: BACKBONES)
 
 
 def add_backbone(
@@ -100,8 +76,6 @@ def add_backbone(
             f"backbone {name!r} is of the family {backbone.family!r}; yours are of 'own', the "
             "default"
         )
-    if name in BACKBONES:
-        raise UsageError(f"{name!r} is a backbone of carlib's own; give yours another name")
     if not callable(features):
         raise UsageError(
             f"features of backbone {name!r} must be a function of photos and drop_connect; "
@@ -117,34 +91,19 @@ def add_backbone(
             f"weights of backbone {name!r} must be a function of model and source; received "
             f"{weights!r}"
         )
-    new = Own(backbone, features, weights)
-    if name in _registered and not _registered[name].equals(new):
-        raise UsageError(
-            f"there is another backbone {name!r} already; give this one another name, or begin in "
-            "a new process"
-        )
-    # The newest of equals: what its code refers to may be newer too.
-    _registered[name] = new
+    _own.add(name, Own(backbone, features, weights))
 
 
 def known() -> dict[str, Backbone]:
     """Return all backbones by name: the table's, then those registered."""
-    return BACKBONES | {name: own.backbone for name, own in _registered.items()}
+    return BACKBONES | {name: own.backbone for name, own in _own.things.items()}
 
 
 def own(name: str) -> Own:
     """Return what a name of the family "own" was registered with."""
-    return _registered[name]
+    return _own.things[name]
 
 
 def forget(name: str) -> None:
     """Take a backbone of your own out again; a name that is not there is none."""
-    _registered.pop(name, None)
-
-
-def _same(one: Any, other: Any) -> bool:
-    if one == other:
-        return True
-    if not (hasattr(one, "__code__") and hasattr(other, "__code__")):
-        return False
-    return all(getattr(one, part) == getattr(other, part) for part in _CODE)
+    _own.forget(name)

@@ -48,7 +48,10 @@ STEADY = 16  # steps that a sample has room for, beside those whose photos wait 
 LARGEST = 2048  # photos of a sample
 FORWARD = 4  # batches of a forward pass
 # What an epoch or a step does not take longer for.
-_FREE = ("name", "epochs", "lr", "schedule", "warmup", "decay", "every", "patience", "momentum")
+_FREE = (
+    *("name", "epochs", "lr", "schedule", "warmup", "decay", "every", "growth", "rates"),
+    *("patience", "momentum"),
+)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from carlib.errors import UsageError, suggestion
+from carlib.errors import UsageError
+from carlib.spec.checks import flag, number, one_of, text
 
 RESIZES = ("stretch", "crop", "pad")
 DTYPES = ("float32", "mixed_float16")
@@ -20,50 +21,6 @@ CLASS_WEIGHTS = ("none", "balanced")
 DETERMINISMS = ("exact", "fast")
 # A batch size that training finds, and the most that it takes: above, fine-tuning wants another lr.
 AUTO, AUTO_MOST = "auto", 64
-
-
-def _number(
-    owner: object, name: str, low: float, high: float = math.inf, *, whole: bool, word: str = ""
-) -> None:
-    """Check a numeric field; a whole number given for a float field becomes a float.
-
-    ``word`` is a text that may stand for the number.
-    """
-    value = getattr(owner, name)
-    if word and isinstance(value, str) and value == word:
-        return
-    kinds = int if whole else (int, float)
-    good = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
-    if not good or not math.isfinite(value):
-        kind = "a whole number" if whole else "a number"
-        bounds = f"from {low:g}" + ("" if high == math.inf else f" to {high:g}")
-        bounds += f", or {word!r}" if word else ""
-        raise UsageError(f"{_kind(owner)}: {name} must be {kind} {bounds}; received {value!r}")
-    if not whole:
-        object.__setattr__(owner, name, float(value) + 0.0)  # no -0.0
-
-
-def _one_of(owner: object, name: str, allowed: tuple[str, ...]) -> None:
-    value = getattr(owner, name)
-    if value not in allowed:
-        raise UsageError(f"{_kind(owner)}: unknown {name} {value!r}{suggestion(value, allowed)}")
-
-
-def _flag(owner: object, name: str) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, bool):
-        raise UsageError(f"{_kind(owner)}: {name} must be true or false; received {value!r}")
-
-
-def _text(owner: object, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not isinstance(value, str) or not value:
-            raise UsageError(f"{_kind(owner)}: {name} must be a non-empty text; received {value!r}")
-
-
-def _kind(owner: object) -> str:
-    return type(owner).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +59,13 @@ class ModelSpec:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        _text(self, "backbone", "weights")
-        _number(self, "size", 16, 2048, whole=True)
-        _one_of(self, "resize", RESIZES)
-        _number(self, "hidden", 0, 65_536, whole=True)
+        text(self, "backbone", "weights")
+        number(self, "size", 16, 2048, whole=True)
+        one_of(self, "resize", RESIZES)
+        number(self, "hidden", 0, 65_536, whole=True)
         for name in ("dropout", "drop_connect"):
-            _number(self, name, 0, 0.95, whole=False)
-        _one_of(self, "dtype", DTYPES)
+            number(self, name, 0, 0.95, whole=False)
+        one_of(self, "dtype", DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +85,17 @@ class Phase:
             (gamma and beta train on each batch's statistics, which move the moving ones) or
             "only" (as "affine", and nothing else of those blocks trains: Frankle et al. 2021,
             arxiv.org/abs/2003.00152). Defaults to "frozen".
-        schedule: Name in the schedules table: "constant", "cosine", "step", "plateau" or "cyclic".
+        schedule: "constant", "cosine", "restarts", "onecycle", "exponential", "step", "piecewise",
+            "plateau", "cyclic", "triangular2" (``carlib.schedules``), or one of your own.
         warmup: Epochs of linear warm-up to ``lr``. Defaults to 0.
-        decay: Factor on the learning rate at each cut of "step" and "plateau"; of "cyclic", the
-            low end as a share of ``lr``. Defaults to 0.1.
-        every: Epochs between two cuts of "step", or of a whole cycle of "cyclic"; 0 means a third
-            of the phase. Defaults to 0.
+        decay: Factor on the learning rate at each cut of "step" and "plateau", and over ``every``
+            epochs of "exponential"; of "cyclic" and "triangular2", the low end as a share of
+            ``lr``. Defaults to 0.1.
+        every: Epochs between two cuts of "step", or of a whole cycle of "cyclic", "triangular2" and
+            "restarts"; 0 means a third of the phase, of "exponential" all of it. Defaults to 0.
+        growth: Factor on the length of each next cycle of "restarts". Defaults to 1.
+        rates: Of "piecewise": pairs of an epoch and the share of ``lr`` that holds from there on,
+            such as [[5, 0.1], [8, 0.01]]. Defaults to none.
         patience: Epochs without a better validation before "plateau" cuts. Defaults to 3.
         optimizer: Name in the optimizers table: "adam", "adamw" or "sgd".
         momentum: Of "sgd" (Nesterov's). Defaults to 0.9.
@@ -185,6 +147,8 @@ class Phase:
     warmup: float = 0.0
     decay: float = 0.1
     every: float = 0.0
+    growth: float = 1.0
+    rates: tuple[tuple[float, float], ...] = ()
     patience: int = 3
     optimizer: str = "adamw"
     momentum: float = 0.9
@@ -204,34 +168,41 @@ class Phase:
     restore_best: bool = False
 
     def __post_init__(self) -> None:
-        _text(self, "name", "schedule", "optimizer", "augment")
-        _number(self, "epochs", 1, 100_000, whole=True)
-        _number(self, "lr", 0, 100, whole=False)
+        text(self, "name", "schedule", "optimizer", "augment")
+        number(self, "epochs", 1, 100_000, whole=True)
+        number(self, "lr", 0, 100, whole=False)
         if isinstance(self.trains, str):
-            _one_of(self, "trains", ("head", "all"))
+            one_of(self, "trains", ("head", "all"))
         else:
-            _number(self, "trains", 0, 1, whole=False)
-        _one_of(self, "share_by", SHARES)
-        _one_of(self, "batchnorm", BATCHNORMS)
-        _number(self, "warmup", 0, self.epochs, whole=False)
-        _number(self, "decay", 0, 1, whole=False)
-        _number(self, "every", 0, 100_000, whole=False)
-        _number(self, "patience", 1, 100_000, whole=True)
-        _number(self, "momentum", 0, 0.9999, whole=False)
-        _number(self, "clip", 0, 1e6, whole=False)
-        _number(self, "weight_decay", 0, 10, whole=False)
-        _number(self, "batch_size", 1, 65_536, whole=True, word=AUTO)
-        _number(self, "accumulate", 1, 10_000, whole=True)
+            number(self, "trains", 0, 1, whole=False)
+        one_of(self, "share_by", SHARES)
+        one_of(self, "batchnorm", BATCHNORMS)
+        number(self, "warmup", 0, self.epochs, whole=False)
+        number(self, "decay", 0, 1, whole=False)
+        number(self, "every", 0, 100_000, whole=False)
+        number(self, "growth", 1, 100, whole=False)
+        object.__setattr__(self, "rates", _rates(self.rates))
+        if self.schedule == "piecewise" and not self.rates:
+            raise UsageError(
+                f"Phase: piecewise needs rates (phase {self.name!r}), such as [[5, 0.1], [8, "
+                "0.01]]: from epoch 5 on a tenth of lr, from 8 on a hundredth"
+            )
+        number(self, "patience", 1, 100_000, whole=True)
+        number(self, "momentum", 0, 0.9999, whole=False)
+        number(self, "clip", 0, 1e6, whole=False)
+        number(self, "weight_decay", 0, 10, whole=False)
+        number(self, "batch_size", 1, 65_536, whole=True, word=AUTO)
+        number(self, "accumulate", 1, 10_000, whole=True)
         if self.size != 0:
-            _number(self, "size", 16, 2048, whole=True)
+            number(self, "size", 16, 2048, whole=True)
         for name in ("clean_share", "erasing"):
-            _number(self, name, 0, 1, whole=False)
+            number(self, name, 0, 1, whole=False)
         for name in ("mixup", "cutmix"):
-            _number(self, name, 0, 100, whole=False)
-        _number(self, "views", 0, 1000, whole=True)
-        _number(self, "ema", 0, 0.99999, whole=False)
-        _number(self, "early_stop", 0, 100_000, whole=True)
-        _flag(self, "restore_best")
+            number(self, name, 0, 100, whole=False)
+        number(self, "views", 0, 1000, whole=True)
+        number(self, "ema", 0, 0.99999, whole=False)
+        number(self, "early_stop", 0, 100_000, whole=True)
+        flag(self, "restore_best")
         if self.views and not self.head_only:
             raise UsageError(
                 f"Phase: views caches features of a frozen network, and phase {self.name!r} "
@@ -247,6 +218,23 @@ class Phase:
     def head_only(self) -> bool:
         """Whether the whole backbone stays frozen."""
         return self.trains in ("head", 0.0)
+
+
+def _rates(given: Any) -> tuple[tuple[float, float], ...]:
+    try:
+        pairs = tuple((float(since), float(share)) for since, share in given)
+    except (TypeError, ValueError):
+        pairs = ((-1.0, 0.0),)
+    epochs = [since for since, _ in pairs]
+    if not (
+        all(0 < since < math.inf and 0 <= share <= 1000 for since, share in pairs)
+        and epochs == sorted(set(epochs))
+    ):
+        raise UsageError(
+            "Phase: rates must be pairs of an epoch, above 0 and in order, and a share of lr from "
+            f"0, such as [[5, 0.1], [8, 0.01]]; received {given!r}"
+        )
+    return pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +288,7 @@ class Recipe:
     measured: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        _text(self, "name", "monitor")
+        text(self, "name", "monitor")
         if not isinstance(self.model, ModelSpec):
             raise UsageError(f"Recipe: model must be a ModelSpec; received {self.model!r}")
         # One Phase in brackets without a comma is no tuple.
@@ -315,18 +303,18 @@ class Recipe:
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise UsageError(f"Recipe: phase names must differ; received {', '.join(names)}")
-        _number(self, "seed", 0, 2**32 - 1, whole=True)
-        _one_of(self, "loss", LOSSES)
-        _number(self, "label_smoothing", 0, 0.9, whole=False)
-        _one_of(self, "class_weights", CLASS_WEIGHTS)
-        _number(self, "linear_probe", 0, 100_000, whole=True)
-        _number(self, "validation_share", 0, 0.5, whole=False)
+        number(self, "seed", 0, 2**32 - 1, whole=True)
+        one_of(self, "loss", LOSSES)
+        number(self, "label_smoothing", 0, 0.9, whole=False)
+        one_of(self, "class_weights", CLASS_WEIGHTS)
+        number(self, "linear_probe", 0, 100_000, whole=True)
+        number(self, "validation_share", 0, 0.5, whole=False)
         if self.folds != 0:
-            _number(self, "folds", 2, 1000, whole=True)
-        _number(self, "fold", 0, self.folds - 1 if self.folds else 999, whole=True)
+            number(self, "folds", 2, 1000, whole=True)
+        number(self, "fold", 0, self.folds - 1 if self.folds else 999, whole=True)
         if self.fold and not self.folds:
             raise UsageError(f"Recipe: fold is {self.fold}, but of how many? set folds, from 2")
-        _number(self, "training_share", 0, 1, whole=False)
+        number(self, "training_share", 0, 1, whole=False)
         if not self.training_share:
             raise UsageError("Recipe: training_share must be above 0, up to 1; received 0")
         for phase in self.phases if not self.validates else ():
@@ -336,7 +324,7 @@ class Recipe:
                     "restore_best), and with validation_share = 0 there is none; give it a "
                     "schedule that does not, and the epochs of an earlier run"
                 )
-        _one_of(self, "determinism", DETERMINISMS)
+        one_of(self, "determinism", DETERMINISMS)
 
     @property
     def validates(self) -> bool:

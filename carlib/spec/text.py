@@ -16,6 +16,8 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as plain dicts, lists, numbers and texts; ``from_dict`` turns it back."""
     said = dataclasses.asdict(recipe)
     said["phases"] = list(said["phases"])
+    for phase in said["phases"]:
+        phase["rates"] = [list(pair) for pair in phase["rates"]]
     return said
 
 
@@ -74,8 +76,8 @@ def from_json(text: str) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """Return the recipe as TOML: its own keys, [model], a [[phases]] table each.
 
-    Only texts and numbers occur, and JSON writes those as TOML does (TOML 1.0, sections
-    String, Integer, Float), so no TOML writer is needed.
+    Only texts, numbers and lists of lists of numbers occur, and JSON writes those as TOML does
+    (TOML 1.0, sections String, Integer, Float, Array), so no TOML writer is needed.
     """
     said = to_dict(recipe)
     model, phases = said.pop("model"), said.pop("phases")
