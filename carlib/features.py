@@ -30,7 +30,7 @@ from carlib.progress import progress
 
 log = logging.getLogger("carlib")
 
-POOL = "head_pool"  # the head's first layer
+POOL = "head_pool"  # the head's layer whose output is kept
 
 
 def body_of(model: keras.Model) -> keras.Model:
@@ -58,7 +58,8 @@ def head_of(model: keras.Model) -> keras.Model:
     pooled = model.get_layer(POOL).output
     features = keras.Input(pooled.shape[1:], dtype=pooled.dtype, name="features")
     output = features
-    for layer in blocks(model)["head"][1:]:
+    head = blocks(model)["head"]
+    for layer in head[[layer.name for layer in head].index(POOL) + 1 :]:
         output = layer(output)
     return keras.Model(features, output, name="head")
 

@@ -111,7 +111,9 @@ class Freezer:
             for layer in members:
                 trains = name in upper
                 if isinstance(layer, layers.BatchNormalization):
-                    _set_norm(layer, phase.batchnorm if trains else "frozen")
+                    # The head's own comes with no statistics to keep to: it always trains.
+                    policy = "trained" if name == "head" else phase.batchnorm
+                    _set_norm(layer, policy if trains else "frozen")
                 else:
                     layer.trainable = trains and (name == "head" or phase.batchnorm != "only")
                 if layer.name in self._rates:

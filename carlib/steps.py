@@ -7,8 +7,9 @@ from typing import Any
 import keras
 
 from carlib.features import head_of
-from carlib.models.build import resized
+from carlib.models.build import blocks, resized
 from carlib.schedules import make_optimizer
+from carlib.schedules.optimizers import layered
 from carlib.spec import Phase, Recipe
 
 
@@ -33,7 +34,14 @@ def trainer_of(model: keras.Model, recipe: Recipe, phase: Phase) -> keras.Model:
 
 
 def loss_of(recipe: Recipe) -> keras.losses.Loss:
-    """Return the recipe's loss, of probabilities."""
+    """Return the recipe's loss, of probabilities.
+
+    Focal: Lin et al. 2017, arxiv.org/abs/1708.02002, its alpha 1, as class weights are apart.
+    """
+    if recipe.loss == "focal":
+        return keras.losses.CategoricalFocalCrossentropy(
+            alpha=1.0, gamma=recipe.focal_gamma, label_smoothing=recipe.label_smoothing
+        )
     return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
 
 
@@ -49,8 +57,33 @@ def compile_trainer(
         schedule: Of ``make_schedule``.
     """
     accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
-    trainer.compile(make_optimizer(phase, schedule), loss=loss_of(recipe), metrics=[accuracy])
+    optimizer = make_optimizer(phase, schedule)
+    if phase.layer_decay < 1:
+        optimizer = layered(optimizer, scales_of(trainer, phase.layer_decay))
+    trainer.compile(optimizer, loss=loss_of(recipe), metrics=[accuracy])
     # Built before the first step: otherwise the step is traced twice.
     trainer.optimizer.build(trainer.trainable_variables)
     trainer.make_train_function()
     return [trainer.metrics[0], accuracy]
+
+
+def scales_of(trainer: keras.Model, layer_decay: float) -> list[float]:
+    """Return the factor on the learning rate of each variable that trains.
+
+    The head's is 1, and each block's below is ``layer_decay`` times that of the block above.
+
+    >>> from carlib.models.build import build_model
+    >>> from carlib.spec import ModelSpec
+    >>> model = build_model(ModelSpec("tiny", 32), 3)
+    >>> scales = scales_of(model, 0.5)
+    >>> scales[0], scales[-1]  # of stem and head, with four blocks between
+    (0.03125, 1.0)
+    """
+    names = blocks(trainer)
+    factors = {
+        id(variable): layer_decay**place
+        for place, members in enumerate(reversed(names.values()))
+        for layer in members
+        for variable in layer.trainable_variables
+    }
+    return [factors[id(variable)] for variable in trainer.trainable_variables]

@@ -37,6 +37,8 @@ OTHER = {
         "backbone": "efficientnet-lite0",
         "size": 33,
         "resize": "pad",
+        "pooling": "both",
+        "head_norm": True,
         "hidden": 64,
         "dropout": 0.21,
         "drop_connect": 0.1,
@@ -59,6 +61,7 @@ OTHER = {
         "patience": 7,
         "optimizer": "sgd",
         "momentum": 0.8,
+        "layer_decay": 0.7,
         "clip": 1.0,
         "weight_decay": 1e-4,
         "batch_size": 31,
@@ -79,7 +82,8 @@ OTHER = {
         "model": dataclasses.replace(MODEL, size=48),
         "phases": (HEAD,),
         "seed": 1,
-        "loss": "another",
+        "loss": "focal",
+        "focal_gamma": 1.0,
         "label_smoothing": 0.1,
         "class_weights": "balanced",
         "linear_probe": 20,
@@ -127,7 +131,7 @@ def said_of(old, new):
 
 FIELDS = [(kind, entry.name) for kind in OTHER for entry in dataclasses.fields(kind)]
 
-ALONE = {"loss", "fold"}  # fields whose other value is refused while the rest is as in RECIPE
+ALONE = {"fold"}  # fields whose other value is refused while the rest is as in RECIPE
 
 
 # ---------------------------------------------------------------- round trips

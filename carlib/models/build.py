@@ -60,7 +60,9 @@ def build_model(spec: ModelSpec, classes: int, *, seed: int = 0) -> keras.Model:
     try:
         photos = keras.Input((spec.size, spec.size, 3), name="photos")
         x = _features(backbone, photos, spec.drop_connect)
-        x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+        x = _pooled(x, spec.pooling)
+        if spec.head_norm:
+            x = layers.BatchNormalization(name="head_norm")(x)
         if spec.hidden:
             x = layers.Dense(spec.hidden, activation="relu", name="head_hidden")(x)
         x = layers.Dropout(spec.dropout, name="head_dropout")(x)
@@ -72,6 +74,18 @@ def build_model(spec: ModelSpec, classes: int, *, seed: int = 0) -> keras.Model:
     if source:
         _load(model, backbone, source)
     return model
+
+
+def _pooled(x: Any, pooling: str) -> Any:
+    """From the last feature map to a vector a photo; the layer that ends it is "head_pool"."""
+    if pooling == "average":
+        return layers.GlobalAveragePooling2D(name="head_pool")(x)
+    if pooling == "max":
+        return layers.GlobalMaxPooling2D(name="head_pool")(x)
+    average = layers.GlobalAveragePooling2D(name="head_average")(x)
+    return layers.Concatenate(name="head_pool")(
+        [average, layers.GlobalMaxPooling2D(name="head_max")(x)]
+    )
 
 
 def backbone_features(photos: Any, name: str, *, drop_connect: float = 0.2) -> Any:

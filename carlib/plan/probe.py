@@ -50,7 +50,7 @@ FORWARD = 4  # batches of a forward pass
 # What an epoch or a step does not take longer for.
 _FREE = (
     *("name", "epochs", "lr", "schedule", "warmup", "decay", "every", "growth", "rates"),
-    *("patience", "momentum"),
+    *("patience", "momentum", "layer_decay"),
 )
 
 

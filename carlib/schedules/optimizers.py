@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -46,6 +47,49 @@ def _sgd(lr: Any, phase: Phase) -> keras.optimizers.Optimizer:
     )
     if decay:
         optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    return optimizer
+
+
+class _Layered:
+    """An optimizer whose learning rate, decay included, is scaled variable by variable."""
+
+    scales: Sequence[float] = ()  # in the order of the variables it is built with
+    weight_decay: Any
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        scaled = learning_rate * self._scale_of(variable)
+        super().update_step(gradient, variable, scaled)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        whole = self.weight_decay
+        if whole is None:
+            return
+        for variable in variables:
+            self.weight_decay = whole * self._scale_of(variable)
+            super()._apply_weight_decay([variable])  # type: ignore[misc]
+        self.weight_decay = whole
+
+    def _scale_of(self, variable: Any) -> float:
+        return self.scales[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+
+
+def layered(optimizer: keras.optimizers.Optimizer, scales: Sequence[float]) -> Any:
+    """Return the optimizer with a factor on the learning rate of each variable.
+
+    Args:
+        optimizer: Not built yet.
+        scales: A factor a variable, in the order of those that it will be built with.
+
+    >>> optimizer = layered(keras.optimizers.SGD(0.5), [1.0, 0.1])
+    >>> one, other = keras.Variable(1.0), keras.Variable(1.0)
+    >>> optimizer.apply([1.0, 1.0], [one, other])
+    >>> float(one), round(float(other), 3)
+    (0.5, 0.95)
+    """
+    kind = type(optimizer)
+    # A class of the same name: it is what its own variables are named after.
+    optimizer.__class__ = type(kind.__name__, (_Layered, kind), {})
+    optimizer.scales = tuple(scales)
     return optimizer
 
 

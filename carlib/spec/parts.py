@@ -16,7 +16,8 @@ RESIZES = ("stretch", "crop", "pad")
 DTYPES = ("float32", "mixed_float16")
 BATCHNORMS = ("frozen", "affine", "trained", "only")
 SHARES = ("blocks", "layers", "parameters", "compute")
-LOSSES = ("crossentropy",)
+LOSSES = ("crossentropy", "focal")
+POOLINGS = ("average", "max", "both")
 CLASS_WEIGHTS = ("none", "balanced")
 DETERMINISMS = ("exact", "fast")
 # A batch size that training finds, and the most that it takes: above, fine-tuning wants another lr.
@@ -32,6 +33,10 @@ class ModelSpec:
         size: Side of the square photo the network sees, in px.
         resize: How a photo becomes square: "stretch" (aspect is lost), "crop" (the
             middle), "pad" (black borders). Defaults to "stretch".
+        pooling: What a photo's feature map becomes: its "average", its "max", or "both" side by
+            side. Defaults to "average".
+        head_norm: A BatchNorm over the pooled features, which trains in every phase. Defaults to
+            False.
         hidden: Units of a dense layer with ReLU between the pooled features and the classifier;
             0 means none. Defaults to 0.
         dropout: Share of what the classifier sees that is dropped: of the pooled features, or of
@@ -52,6 +57,8 @@ class ModelSpec:
     backbone: str
     size: int
     resize: str = "stretch"
+    pooling: str = "average"
+    head_norm: bool = False
     hidden: int = 0
     dropout: float = 0.2
     drop_connect: float = 0.2
@@ -62,6 +69,8 @@ class ModelSpec:
         text(self, "backbone", "weights")
         number(self, "size", 16, 2048, whole=True)
         one_of(self, "resize", RESIZES)
+        one_of(self, "pooling", POOLINGS)
+        flag(self, "head_norm")
         number(self, "hidden", 0, 65_536, whole=True)
         for name in ("dropout", "drop_connect"):
             number(self, name, 0, 0.95, whole=False)
@@ -99,6 +108,8 @@ class Phase:
         patience: Epochs without a better validation before "plateau" cuts. Defaults to 3.
         optimizer: Name in the optimizers table: "adam", "adamw" or "sgd".
         momentum: Of "sgd" (Nesterov's). Defaults to 0.9.
+        layer_decay: Factor on the learning rate from block to block, from the head down (Howard
+            and Ruder 2018, arxiv.org/abs/1801.06146); 1 is the same for all. Defaults to 1.
         clip: Global norm that a step's gradients are scaled down to; 0 means never. Fine-tuning on
             frozen BatchNorm may diverge without. Defaults to 0.
         weight_decay: Decoupled weight decay a step of "adamw" and "sgd", as Keras defines it;
@@ -152,6 +163,7 @@ class Phase:
     patience: int = 3
     optimizer: str = "adamw"
     momentum: float = 0.9
+    layer_decay: float = 1.0
     clip: float = 0.0
     weight_decay: float = 0.0
     batch_size: int | str = 32
@@ -189,6 +201,7 @@ class Phase:
             )
         number(self, "patience", 1, 100_000, whole=True)
         number(self, "momentum", 0, 0.9999, whole=False)
+        number(self, "layer_decay", 0, 1, whole=False)
         number(self, "clip", 0, 1e6, whole=False)
         number(self, "weight_decay", 0, 10, whole=False)
         number(self, "batch_size", 1, 65_536, whole=True, word=AUTO)
@@ -246,7 +259,9 @@ class Recipe:
         model: What is trained.
         phases: In order; each starts from the weights the one before ended with.
         seed: Of initial weights, split, order, augmentation, dropout. Defaults to 0.
-        loss: "crossentropy".
+        loss: "crossentropy", or "focal": what is hard counts more (Lin et al. 2017,
+            arxiv.org/abs/1708.02002). Defaults to "crossentropy".
+        focal_gamma: Exponent of "focal": 0 is crossentropy. Defaults to 2.
         label_smoothing: Share of the target spread over all classes. Defaults to 0.
         class_weights: "none", or "balanced" (a photo counts inversely to its class's photos,
             on average 1). Defaults to "none".
@@ -275,6 +290,7 @@ class Recipe:
     phases: tuple[Phase, ...]
     seed: int = 0
     loss: str = "crossentropy"
+    focal_gamma: float = 2.0
     label_smoothing: float = 0.0
     class_weights: str = "none"
     linear_probe: int = 0
@@ -305,6 +321,7 @@ class Recipe:
             raise UsageError(f"Recipe: phase names must differ; received {', '.join(names)}")
         number(self, "seed", 0, 2**32 - 1, whole=True)
         one_of(self, "loss", LOSSES)
+        number(self, "focal_gamma", 0, 10, whole=False)
         number(self, "label_smoothing", 0, 0.9, whole=False)
         one_of(self, "class_weights", CLASS_WEIGHTS)
         number(self, "linear_probe", 0, 100_000, whole=True)
