@@ -41,7 +41,7 @@ FLOORS = (
     {"steps"},
     {"memory"},
     {"train"},
-    {"plan"},
+    {"lr_find", "plan"},
     {"report", "demo", "experiments"},
     {"cli"},
     {"__init__", "__main__"},

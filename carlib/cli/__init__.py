@@ -14,6 +14,7 @@ from carlib.cli import (
     demo,
     experiment,
     kaggle,
+    lr_find,
     memory,
     models,
     plan,
@@ -25,7 +26,20 @@ from carlib.errors import CarlibError
 
 INTERRUPTED = 130
 COMMANDS = (
-    *(demo, sample, memory, plan, train, predict, experiment, chain, kaggle, models, augment),
+    *(
+        demo,
+        sample,
+        memory,
+        plan,
+        lr_find,
+        train,
+        predict,
+        experiment,
+        chain,
+        kaggle,
+        models,
+        augment,
+    ),
 )
 
 
