@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from carlib.lr_find.curve import Curve
 from carlib.style.drawing import LIGHT, WIDTH, Theme, blank, frame, name_axis, typeface
@@ -23,6 +23,9 @@ def draw(curve: Curve, theme: Theme = LIGHT) -> Figure:
     axes = figure.subplots()
     frame(axes, theme)
     axes.set_xscale("log")
+    # Powers of ten as plain numbers: the log axis' own labels are formulas.
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.plot(curve.rates, curve.losses, "o", ms=2.5, color=theme.muted, alpha=0.6, zorder=3)
     axes.plot(curve.rates, curve.smoothed, color=theme.accent, lw=1.8, zorder=4)
     low, first = float(np.min(curve.smoothed)), float(curve.smoothed[0])

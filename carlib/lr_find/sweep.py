@@ -34,6 +34,7 @@ from carlib.train.stage import Stage
 from carlib.train.start import check_names
 
 LOW, HIGH, STEPS = 1e-6, 1.0, 120
+MOST = 100.0  # of a phase's lr
 
 
 def find_lr(
@@ -73,8 +74,11 @@ def find_lr(
     check_names(recipe)
     if catalog.labels is None:
         raise UsageError("a learning rate is found by training, and these photos have no labels")
-    if not 0 < low < high < math.inf:
-        raise UsageError(f"low must be above 0 and below high; received {low} and {high}")
+    if not 0 < low < high <= MOST:
+        raise UsageError(
+            f"low must be above 0 and below high, high {MOST:g} at the most; received {low} and "
+            f"{high}"
+        )
     if steps < LEAST:
         raise UsageError(f"steps must be {LEAST} or more; received {steps}")
     names = {each.name: number for number, each in enumerate(recipe.phases)}
