@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import shutil
@@ -15,6 +16,8 @@ from carlib.augment import TRANSFORMS
 from carlib.cli import _parser, main
 from carlib.experiments import read_experiment, run
 from carlib.recipes import RECIPES, load_recipe
+from carlib.spec import ModelSpec, Phase, Recipe
+from carlib.spec.reference import reference
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +36,16 @@ def test_the_example_recipe_is_lite0_staged():
 def test_the_recipe_table_is_complete():
     section = README.split("## Recipes")[1].split("## ")[0]
     assert re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE) == list(RECIPES)
+
+
+def test_the_reference_is_what_the_code_says():
+    """Written by ``carlib.spec.reference.reference``."""
+    text = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    assert text == reference()
+    for kind in (Recipe, ModelSpec, Phase):
+        for entry in dataclasses.fields(kind):
+            if entry.name not in ("model", "phases"):
+                assert f"| `{entry.name}` | " in text
 
 
 @pytest.mark.parametrize("page", PAGES)

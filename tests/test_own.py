@@ -37,10 +37,13 @@ from carlib.models.own import forget, known
 from carlib.models.tiny import tiny_features
 from carlib.recipes import RECIPES
 from carlib.registry import same
+from carlib.schedules import lr_of, make_schedule
+from carlib.schedules.own import forget as forget_schedule
+from carlib.schedules.own import own_schedules
 from carlib.spec import ModelSpec, Phase, Recipe, to_json
 
 PAGE = (Path(__file__).parents[1] / "docs/own.md").read_text(encoding="utf-8")
-SCRATCH, WRAPPED = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SCRATCH, WRAPPED, SCHEDULE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TWICE = "lite0-scaled-twice"
 
 
@@ -394,3 +397,16 @@ def test_the_probe_does_not_know_what_no_file_has_registered():
     run(SCRATCH)
     with pytest.raises(UsageError, match="do not know 'mine', which no file has registered: put"):
         probe(PROBED, 3)
+
+
+def test_a_schedule_of_the_page_is_one():
+    run(SCHEDULE)
+    run(SCHEDULE)
+    assert own_schedules() == ("halving",)
+    try:
+        phase = Phase("p", 4, 0.2, schedule="halving")
+        assert lr_of(make_schedule(phase, 10), 20) == pytest.approx(0.05)
+    finally:
+        forget_schedule("halving")
+    with pytest.raises(UsageError, match="unknown schedule 'halving'"):
+        make_schedule(phase, 10)
