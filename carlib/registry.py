@@ -78,7 +78,7 @@ class Registry(Generic[Thing]):
 def same(one: Any, other: Any) -> bool:
     """Whether two things are equal, or functions of equal code, with all of their parts.
 
-    >>> same(lambda x: x + 1, lambda x: x + 1), same(lambda x: x + 1, lambda x: x + 2)
+    >>> same((1, len), (1, len)), same((1, len), (1, max))
     (True, False)
     """
     if dataclasses.is_dataclass(one) and type(one) is type(other):

@@ -107,7 +107,7 @@ def make_optimizer(phase: Phase, schedule: Any) -> keras.optimizers.Optimizer:
         UsageError: Unknown optimizer, or a weight decay that it does not have.
 
     >>> phase = Phase("p", 2, 0.1, optimizer="sgd")
-    >>> make_optimizer(phase, make_schedule(phase, 10)).momentum
+    >>> make_optimizer(phase, 0.1).momentum
     0.9
     """
     return look_up(OPTIMIZERS, phase.optimizer, "optimizer")(schedule, phase)
