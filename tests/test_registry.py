@@ -93,8 +93,8 @@ def test_what_is_refused_leaves_all_as_it_was(registry, name, message):
 
 
 def test_a_failure_is_one_line_and_our_own_errors_stay(registry):
-    with pytest.raises(RunError, match="the paint of toy 'mine' failed .ValueError: a b.; mend"):
-        with registry.told("mine", "paint"):
-            raise ValueError("a\n  b")
-    with pytest.raises(UsageError, match="^ours$"), registry.told("mine"):
+    message = r"the paint of toy 'mine' failed \(ValueError: a b\); mend"
+    with pytest.raises(RunError, match=message), registry.told("mine", "paint"):
+        raise ValueError("a\n  b")
+    with pytest.raises(UsageError, match=r"^ours$"), registry.told("mine"):
         raise UsageError("ours")
