@@ -64,13 +64,31 @@ ONCE = [
         "",
         (4, 11),
     ),
+    (
+        "phases.head.schedule=exponential phases.all.schedule=restarts phases.all.every=0.5"
+        " phases.all.growth=2 phases.all.layer_decay=0.5 phases.all.accumulate=2 model.pooling=both"
+        " model.head_norm=true loss=focal focal_gamma=1",
+        "",
+        (3, 6),
+    ),
+    (
+        "phases.head.schedule=triangular2 phases.head.views=1 phases.head.epochs=3"
+        " phases.all.schedule=piecewise phases.all.rates=[[0.5,0.1]] model.pooling=max"
+        " phases.all.optimizer=sgd phases.all.layer_decay=0.7",
+        "",
+        (4, 11),
+    ),
+    (
+        "phases.head.schedule=onecycle phases.all.schedule=onecycle phases.all.warmup=0.5",
+        "",
+        (3, 6),
+    ),
 ]
 CASES = BOTH + ONCE
 # What changes which run it is, but leaves nothing behind that a checkpoint would have to hold.
 STATELESS = {
     "seed",  # everything drawn is a function of (seed, epoch, index)
     "label_smoothing",  # part of the loss; on in the recipe of the tests
-    "loss",
     "name",
     "phases",
     "model",
