@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+HEAD, LOSS = ("pooling", "head_norm", "hidden"), ("loss",)  # options that are not the phase's
+
 
 def measured(cases):
     """Return [requested, variables], in bytes, of each case's second training step."""
@@ -36,8 +38,11 @@ def built(case):
     from carlib.steps import trainer_of
 
     backbone, size, dtype, options = case
+    model = {name: value for name, value in options.items() if name in HEAD}
+    of_recipe = {name: value for name, value in options.items() if name in LOSS}
+    options = {k: value for k, value in options.items() if k not in (*model, *of_recipe)}
     phase = Phase("phase", 1, 1e-3, **options)
-    recipe = Recipe("case", ModelSpec(backbone, size, dtype=dtype), (phase,))
+    recipe = Recipe("case", ModelSpec(backbone, size, dtype=dtype, **model), (phase,), **of_recipe)
     model = build_model(recipe.model, 10)
     Freezer(model).apply(phase)
     return model, trainer_of(model, recipe, phase), recipe, phase

@@ -19,7 +19,9 @@ from carlib.memory.rules import RULES
 from carlib.memory.rules.functions import ACTIVATIONS
 from carlib.memory.step import forward_pass, training_step
 from carlib.memory.walk import nodes_of
+from carlib.models.build import build_model
 from carlib.models.table import BACKBONES
+from carlib.spec import ModelSpec
 
 MIB = 2**20
 # Of each family the smallest: the others repeat its blocks.
@@ -53,6 +55,16 @@ def test_the_smallest_of_every_family_is_tried():
 def test_heads_on_cached_features_have_rules():
     _, trainer, _, phase = built(("tiny", 32, "float32", {"trains": "head", "views": 1}))
     assert training_step(trainer, phase, 8).unknown == []
+
+
+@pytest.mark.parametrize(
+    "head", [{"pooling": "max"}, {"pooling": "both"}, {"head_norm": True}, {"hidden": 8}], ids=str
+)
+def test_every_head_has_rules(head):
+    model = build_model(ModelSpec("tiny", 32, **head), 3)
+    phase = built(("tiny", 32, "float32", {}))[3]
+    assert training_step(model, phase, 8).unknown == []
+    assert forward_pass(model, 8).unknown == []
 
 
 class Odd(layers.Layer):
