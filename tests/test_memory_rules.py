@@ -305,6 +305,12 @@ TRUTHS = (
     ("tiny", 128, "float32", {"optimizer": "sgd", "batch_size": 32}),
     ("tiny", 128, "mixed_float16", {"batchnorm": "affine", "batch_size": 16}),
     ("tiny", 64, "float32", {"batchnorm": "only", "batch_size": 32}),
+    (
+        "tiny",
+        64,
+        "float32",
+        {"batch_size": 32, "pooling": "both", "head_norm": True, "loss": "focal"},
+    ),
     ("efficientnet-lite0", 96, "float32", {"batch_size": 8}),
     ("efficientnet-lite0", 96, "float32", {"trains": 0.5, "batchnorm": "trained", "batch_size": 8}),
     ("efficientnet-lite0", 96, "float32", {"trains": "head", "batch_size": 16}),
