@@ -103,7 +103,7 @@ def test_only_runs_in_common_are_compared():
         ([0.9], "not distinguishable: one run proves nothing, 2 more would begin to tell"),
         (
             [0.5, 0.5, 0.5],
-            "not distinguishable: no number of runs on these photos is likely to tell",
+            "not distinguishable: 200 runs more would hardly tell",
         ),
         ([0.9, 0.9, 0.9, 0.9], "better"),
         ([0.1, 0.1, 0.1, 0.1], "worse"),
@@ -175,3 +175,30 @@ def test_degrees_of_freedom():
 def test_nonsense_is_refused(photos, values, match):
     with pytest.raises(UsageError, match=match):
         parts_of(photos, values)
+
+
+def test_an_arm_of_few_runs_takes_nothing_from_the_others():
+    """Given up early, or failed: the other arms' verdicts do not hang on how often it ran."""
+    sets = [np.arange(PHOTOS)] * 9
+    chances = []
+    for runs in (9, 5, 2):
+        rng = np.random.default_rng(5)
+        base, better, other, few = simulated(rng, [0, 0.6, 0, 0], sets)
+        few = {key: few[key] for key in sorted(few)[:runs]}
+        found = compare(base, {"better": better, "other": other, "few": few})
+        assert found["better"].verdict == BETTER
+        assert found["few"].difference.runs == runs
+        chances.append(found["better"].chance)
+    assert max(chances) < 3 * min(chances)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_how_other_arms_runs_scatter_is_that_of_single_runs(runs):
+    """The mean of one run is as far off as runs lie apart, however many runs the others have."""
+    sets = [np.arange(PHOTOS)] * 16
+    many = simulated(np.random.default_rng(6), [0, 0, 0], sets, scatter=0.6)
+    arms = {str(place): each for place, each in enumerate(many)}
+    arms["few"] = {key: arms["0"][key] for key in sorted(arms["0"])[:runs]}
+    spread = np.std([marks.right.mean() for each in many for marks in each.values()])
+    of_runs = np.sqrt(accuracy(arms["few"], arms).varying)
+    assert of_runs == pytest.approx(spread / np.sqrt(runs), rel=0.35)

@@ -23,15 +23,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """What runs add to the variance of a mean over them, and how well that is known.
+    """How far single runs lie apart beyond the noise of their answers, and how well that is known.
 
     Args:
-        of_runs: Variance; below 0 where runs happen to lie closer than single answers' noise has
-            them.
+        of_run: Variance; below 0 where runs happen to lie closer than that noise has them.
         freedom: Degrees of freedom.
     """
 
-    of_runs: float
+    of_run: float
     freedom: float
 
 
@@ -55,6 +54,11 @@ class Parts:
     of_rest: float
     of_photos: float
 
+    @property
+    def scatter(self) -> Scatter:
+        """How these runs lie apart."""
+        return Scatter(self.of_runs * self.runs, self.runs - 1)
+
     def estimate(self, usual: Scatter | None = None) -> Estimate:
         """Return the mean with its error.
 
@@ -63,9 +67,9 @@ class Parts:
                 theirs is taken: of few runs, some lie close together by luck. Defaults to None:
                 these runs alone.
         """
-        own = Scatter(self.of_runs, self.runs - 1)
-        taken = own if usual is None or self.of_runs > max(0.0, usual.of_runs) else usual
-        varying = max(0.0, taken.of_runs) + self.of_rest
+        own = self.scatter
+        taken = own if usual is None or own.of_run > max(0.0, usual.of_run) else usual
+        varying = max(0.0, taken.of_run) / self.runs + self.of_rest
         return Estimate(
             self.mean, self.runs, self.photos, varying, self.of_photos, float(taken.freedom)
         )

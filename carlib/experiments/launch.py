@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from carlib.files import explained
 
 Job = dict[str, Any]
+BEGINS = "=== begins\n"  # in a run's log, where a session of it does
 
 
 class Running(Protocol):
@@ -95,6 +96,8 @@ def start_process(job: Job, device: str | None = None) -> subprocess.Popen[bytes
     with explained(run):
         run.mkdir(parents=True, exist_ok=True)
         with open(run / "log.txt", "ab") as log:
+            log.write(BEGINS.encode())
+            log.flush()
             return subprocess.Popen(
                 [
                     *(sys.executable, "-m", "carlib.experiments.child"),
@@ -104,6 +107,8 @@ def start_process(job: Job, device: str | None = None) -> subprocess.Popen[bytes
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **environment},
+                # Ctrl-C at a terminal reaches all of a session: who began the run asks it to stop.
+                start_new_session=True,
             )
 
 
@@ -154,6 +159,7 @@ def last_words(run: Path) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return "it left no log"
+    text = text.rpartition(BEGINS)[2]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     own = [line.removeprefix("carlib: ") for line in lines if line.startswith("carlib: ")]
     return (own or lines or ["it said nothing"])[-1][:500]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +45,8 @@ class Comparison:
             1979).
         verdict: BETTER, WORSE or UNKNOWN.
         more: Runs more, of the arm and of the base each, that would tell with a probability of
-            0.8 if the difference is what it looks like; 0 where the verdict is clear; None where
-            more than MOST, or other photos, would be needed.
+            0.8 if the difference is what it looks like, on the same photos; 0 where the verdict
+            is clear; None where not even MOST would.
     """
 
     difference: Estimate
@@ -61,7 +61,7 @@ class Comparison:
         if self.difference.runs < 2:
             return f"{UNKNOWN}: one run proves nothing, 2 more would begin to tell"
         if self.more is None:
-            return f"{UNKNOWN}: no number of runs on these photos is likely to tell"
+            return f"{UNKNOWN}: {MOST} runs more would hardly tell"
         runs = "run" if self.more == 1 else "runs"
         return f"{UNKNOWN}: {self.more} more {runs} would tell"
 
@@ -102,12 +102,15 @@ def accuracy(runs: Runs, others: Mapping[str, Runs]) -> Estimate:
         runs: Of the arm.
         others: All arms, by name: how their runs scatter counts where this one's do less.
     """
-    known = [_parts(each) for each in others.values() if len(each) > 1]
-    usual = None
-    if known:
-        freedom = sum(parts.runs - 1 for parts in known)
-        usual = Scatter(float(np.mean([parts.of_runs for parts in known])), freedom)
+    known = [_parts(each).scatter for each in others.values() if len(each) > 1]
+    usual = _pooled(known, sum(each.freedom for each in known)) if known else None
     return _parts(runs).estimate(usual)
+
+
+def _pooled(scatters: Sequence[Scatter], freedom: float) -> Scatter:
+    """What several have in common: those known better count more."""
+    weights = [each.freedom for each in scatters]
+    return Scatter(float(np.average([each.of_run for each in scatters], weights=weights)), freedom)
 
 
 def _parts(runs: Runs) -> Parts:
@@ -134,11 +137,9 @@ def _usual(to_base: Mapping[str, Parts], arms: list[Runs]) -> Scatter | None:
     all_pairs = [each for each in (*to_base.values(), *between) if each and each.runs > 1]
     if len(to_base) < 2 or not all_pairs:
         return None
-    fewest = min(each.runs for each in all_pairs)
-    return Scatter(
-        float(np.mean([each.of_runs * each.runs / fewest for each in all_pairs])),
-        len(to_base) * (fewest - 1),
-    )
+    # Pairs of arms are not independent: there is no more to know than of each arm against the base.
+    freedom = sum(each.runs - 1 for each in to_base.values())
+    return _pooled([each.scatter for each in all_pairs], max(1, freedom))
 
 
 def _holm(chances: Mapping[str, float]) -> dict[str, float]:

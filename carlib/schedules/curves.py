@@ -94,7 +94,7 @@ def _onecycle(phase: Phase, steps: int, epoch: float, warmup: int) -> Any:
         return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
     rates = [
-        between(first, phase.lr, update / top)
+        between(first, phase.lr, update / top if top > 0 else 1.0)
         if update <= top
         else between(phase.lr, last, (update - top) / max(1.0, steps - 1 - top))
         for update in range(steps)
