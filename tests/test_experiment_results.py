@@ -290,12 +290,13 @@ def test_hours_of_a_damaged_table_are_none(tmp_path, content):
     assert hours_of(tmp_path) == 0
 
 
-def test_hours_are_those_of_all_runs_other_plans_too(folder):
-    assert folder.hours() == 0
+def test_hours_are_those_of_the_runs_asked_for_each_once(folder):
+    assert folder.hours(TRIALS) == 0
     other = Experiment("other", Arm("base", with_settings(RECIPE, ["model.size=64"])), ())
     for trial in (TRIALS[0], TRIALS[4], *other.trials()):
         sessions(folder.run(trial), [900, 900])
-    assert folder.hours() == pytest.approx(2.5)
+    assert folder.hours([*TRIALS, TRIALS[0]]) == pytest.approx(1.0)
+    assert folder.hours([*TRIALS, *other.trials()]) == pytest.approx(2.5)
 
 
 # ---------------------------------------------------------------- from a run's own tables

@@ -9,12 +9,13 @@ import pytest
 from experiments import Pretend, make_experiment, result_for
 
 from carlib.errors import CarlibError, RunError
-from carlib.experiments import Photos, Search, run_experiment, table_of, tables_of
+from carlib.experiments import Arm, Photos, Search, run_experiment, table_of, tables_of
 from carlib.experiments import run as running
 from carlib.experiments.folder import ExperimentFolder
 from carlib.files import only_one
+from carlib.runfolder import RunFolder
 from carlib.session import Session
-from carlib.spec import from_dict
+from carlib.spec import from_dict, with_settings
 
 SHARES = {"0.005": 0.6, "0.01": 0.9, "0.1": 0.3}
 USAGE, BROKEN, STOPPED = 2, 1, 75
@@ -99,6 +100,19 @@ def test_a_failing_arm_stops_no_other(tmp_path, code, words, tried, said):
     assert table_of(experiment, tmp_path).done
 
 
+def test_a_mistake_at_one_level_is_none_at_the_other(tmp_path):
+    """The proxy's backbone may lack what the base's has."""
+    experiment = make_experiment("0.01", seeds=(0, 1))
+    proxy = tuple(
+        Arm(arm.name, with_settings(arm.recipe, [f"phases.all.lr={rate}"]))
+        for arm, rate in zip(experiment.everyone, ("0.3", "0.4"), strict=True)
+    )
+    launcher = Pretend({**SHARES, "0.3": (USAGE, "no weights"), "0.4": (USAGE, "no weights")})
+    ending = run(dataclasses.replace(experiment, proxy=proxy), tmp_path, launcher)
+    assert (ending.done, len(ending.failed)) == (4, 4)
+    assert [rate for rate, _ in launcher.order] == ["0.3", "0.4", "0.005", "0.01", "0.005", "0.01"]
+
+
 def test_a_base_that_fails_leaves_means_without_verdicts(tmp_path):
     experiment = make_experiment("0.01", seeds=(0, 1))
     run(experiment, tmp_path, Pretend({**SHARES, "0.005": (BROKEN, "no space left")}))
@@ -123,6 +137,35 @@ def test_a_budget_is_kept(tmp_path, hours, done):
     again = Pretend(SHARES)
     assert run(experiment, tmp_path, again).done == done
     assert not again.order
+
+
+def test_what_a_begun_run_took_is_counted_once(tmp_path):
+    """Of half an hour each: one done, one 25 minutes on; five more do."""
+    experiment = make_experiment("0.01", seeds=(0,))
+    _, second = experiment.trials()
+    run(dataclasses.replace(experiment, hours=0.5), tmp_path, Pretend(SHARES))
+    begun = RunFolder(ExperimentFolder(tmp_path).run(second))
+    begun.root.mkdir(parents=True)
+    begun.sessions.write_text("number,seconds\n1,1500\n")
+    for hours, goes_on in ((0.99, False), (1.01, True)):
+        launcher = Pretend(SHARES)
+        ending = run(dataclasses.replace(experiment, hours=hours), tmp_path, launcher)
+        assert (ending.why == "done", len(launcher.order)) == (goes_on, int(goes_on))
+
+
+def test_a_run_gets_no_more_than_the_budget_has(tmp_path):
+    launcher = Pretend({**SHARES, "0.01": (STOPPED, "")})
+    experiment = make_experiment("0.01", seeds=(0,), hours=1.25)
+    ending = run(experiment, tmp_path, launcher)
+    assert [job["limit"] for job in launcher.jobs] == [1.25 * 3600, 0.75 * 3600]
+    assert ending.why == "the clock"
+
+
+def test_other_plans_hours_are_theirs(tmp_path):
+    run(make_experiment("0.1", seeds=(0, 1)), tmp_path, Pretend(SHARES))
+    launcher = Pretend(SHARES)
+    ending = run(make_experiment("0.01", seeds=(0,), hours=1.0), tmp_path, launcher)
+    assert (ending.why, ending.hours, launcher.order) == ("done", 1.0, [("0.01", 0)])
 
 
 def test_a_larger_budget_goes_on(tmp_path):
@@ -161,6 +204,20 @@ def test_asked_to_stop_it_lets_runs_save(tmp_path):
     ending = run(make_experiment(seeds=(0, 1)), tmp_path, launcher, session=Asked())
     assert ending.why == "SIGINT"
     assert [each.asked for each in launcher.runs] == [["stop"]]
+
+
+def test_a_run_that_dies_of_the_signal_has_not_failed(tmp_path):
+    """Before it listens, a process that is asked to stop just ends."""
+
+    class Asked(Session):
+        def left(self):
+            self.ask("SIGINT")
+            return float("inf")
+
+    launcher = Pretend({"0.005": (-15, "loading")}, looks=10**9)
+    ending = run(make_experiment(seeds=(0,)), tmp_path, launcher, session=Asked())
+    assert (ending.why, ending.failed) == ("SIGINT", {})
+    assert not list(tmp_path.glob("runs/*/*/failed.json"))
 
 
 def test_nothing_is_left_running_when_it_breaks(tmp_path):
@@ -205,14 +262,14 @@ def test_other_photos_are_refused(tmp_path):
         run(make_experiment("0.01", seeds=(0,)), tmp_path, Pretend(SHARES, photos="others"))
 
 
-def test_weights_go_where_results_are_kept(tmp_path):
-    for keep, there in (("runs", True), ("results", False)):
-        experiment = make_experiment(seeds=(0,), keep=keep)
-        run(experiment, tmp_path, Pretend(SHARES))
-        folder = ExperimentFolder(tmp_path).run(next(experiment.trials()))
-        (folder / "chain").mkdir(exist_ok=True)
-        run(experiment, tmp_path, Pretend(SHARES))
-        assert (folder / "chain").exists() == there
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    """Another plan of the same folder may have asked for its weights."""
+    run(make_experiment(seeds=(0,), keep="runs"), tmp_path, Pretend(SHARES))
+    experiment = make_experiment("0.01", seeds=(0,))
+    folder = ExperimentFolder(tmp_path).run(next(experiment.trials()))
+    (folder / "chain").mkdir()
+    run(experiment, tmp_path, Pretend(SHARES))
+    assert (folder / "chain").is_dir()
 
 
 def test_hopeless_arms_are_given_up(tmp_path):
@@ -270,6 +327,24 @@ def test_a_search_takes_what_is_better_until_nothing_is(tmp_path):
     assert again.begun == []
 
 
+def test_a_round_with_a_failed_run_is_not_decided(tmp_path):
+    experiment = searched()
+
+    class Failing(Augmenting):
+        @staticmethod
+        def shares(augment):
+            return (BROKEN, "no space left") if "Blur" in augment else Augmenting.shares(augment)
+
+    launcher = Failing({})
+    ending = run(experiment, tmp_path, launcher)
+    assert len(ending.failed) == 2
+    assert {recipe.phases[-1].augment.count("+") for recipe in launcher.begun} == {0, 1}
+    mended = Augmenting({})
+    assert run(experiment, tmp_path, mended).failed == {}
+    assert mended.begun[0].phases[-1].augment == "light+Blur"
+    assert any("+ToGray" in recipe.phases[-1].augment for recipe in mended.begun)
+
+
 def test_a_search_stops_after_its_rounds(tmp_path):
     experiment = searched(rounds=1)
     run(experiment, tmp_path, Augmenting({}))
@@ -305,7 +380,22 @@ def test_what_earlier_sessions_did_is_taken_over(tmp_path):
     assert launcher.order == [("0.01", 1)]
     here = ExperimentFolder(second).run(list(experiment.trials())[-1])
     assert not (here / "lock").exists()
+    assert not list((tmp_path / "work").rglob("*.part*"))
     assert (last / "lock").exists()
+
+
+def test_what_got_less_far_here_gives_way(tmp_path):
+    """Begun without the input attached, and then with it."""
+    experiment = make_experiment("0.01", seeds=(0,))
+    first, second = tmp_path / "in/first/out", tmp_path / "work/out"
+    run(experiment, first, Pretend(SHARES))
+    run(experiment, second, Pretend({**SHARES, "0.005": (BROKEN, "a crash"), "0.01": 0.1}))
+    session = Session("kaggle-batch", inputs=(tmp_path / "in",), work=tmp_path / "work")
+    launcher = Pretend(SHARES)
+    run(experiment, second, launcher, session=session)
+    assert launcher.order == []
+    means = [line.accuracy.mean for line in table_of(experiment, second).lines]
+    assert means == pytest.approx([0.6, 0.1])  # what was finished here stays
 
 
 def test_a_plain_machine_takes_nothing_over(tmp_path):

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from carlib.cli.shared import STOPPED, add_workers, command, named, show
-from carlib.errors import UsageError
+from carlib.errors import CarlibError, UsageError
 
 if TYPE_CHECKING:
     from carlib.experiments import Experiment
@@ -60,6 +60,7 @@ def add(commands: Any) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     from carlib.experiments import Photos, read_experiment, run_experiment
+    from carlib.experiments.run import BUDGET
     from carlib.session import detect_session, seconds
 
     experiment = read_experiment(given.plan)
@@ -78,7 +79,9 @@ def _run(given: argparse.Namespace) -> int:
     if ending.failed:
         first, why = next(iter(ending.failed.items()))
         said += f"; {len(ending.failed)} failed: {first}: {why}"
-    if ending.why != "done":
+    if ending.why == BUDGET:
+        said += f"; the plan's {experiment.hours:g} hours are used up: raise hours to go on"
+    elif ending.why != "done":
         said += f"; stopped for {ending.why}: the same command goes on"
     figures = {
         "why": ending.why,
@@ -91,7 +94,7 @@ def _run(given: argparse.Namespace) -> int:
         tables, text = _tables(experiment, given.out)
         figures["tables"], said = tables, f"{text}\n{said}"
     show(given, figures, said)
-    if ending.why != "done":
+    if ending.why not in ("done", BUDGET):
         return STOPPED
     return FAILED if ending.failed else 0
 
@@ -109,8 +112,12 @@ def _tables(experiment: Experiment, out: str) -> tuple[list[dict[str, Any]], str
     from carlib.experiments.words import markdown
 
     tables = tables_of(experiment, out)
-    paths = write_tables(experiment, tables, out)
-    text = f"{markdown(tables)}\nwritten: {', '.join(map(str, paths))}"
+    text = markdown(tables)
+    try:
+        paths = write_tables(experiment, tables, out)
+        text += f"\nwritten: {', '.join(map(str, paths))}"
+    except CarlibError as error:  # of an earlier kernel's output, which one can only read
+        text += f"\nnot written: {error}"
     return [table.figures() for table in tables], text
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,24 @@ def main(job: dict[str, Any]) -> int:
     Returns:
         0 done, 75 stopped, else failed, with a line on stderr.
     """
+    began = time.monotonic()  # the clock runs while TensorFlow loads
     threading.Thread(target=_leave_with, args=(job["parent"],), daemon=True).start()
     logging.basicConfig(format="carlib: %(message)s", level=logging.WARNING)
     try:
-        return _train(job)
+        return _train(job, began)
     except CarlibError as error:
         print(f"carlib: {error}", file=sys.stderr)
         return error.exit_code
     except (OSError, MemoryError) as error:
         print(f"carlib: {error or 'out of memory'}", file=sys.stderr)
         return 1
+    except Exception as error:
+        traceback.print_exc()
+        print(f"carlib: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
 
 
-def _train(job: dict[str, Any]) -> int:
+def _train(job: dict[str, Any], began: float) -> int:
     from carlib.catalog import find_test, merge, read_catalog, read_exclusions
     from carlib.loader import Workers
     from carlib.session import detect_session
@@ -59,12 +65,15 @@ def _train(job: dict[str, Any]) -> int:
     if job["exclude"]:
         catalog = catalog.without(read_exclusions(job["exclude"]))
     _wait_for(run)
+    # What earlier sessions left is in the run folder already; other arms' runs lie beside it.
+    session = dataclasses.replace(detect_session(limit=job["limit"]), inputs=(), work=run)
+    if job["limit"] is not None:
+        session.began = began
     outcome = train_model(
         recipe,
         catalog,
         run,
-        # What earlier sessions left is in the run folder already; other arms' runs lie beside it.
-        session=dataclasses.replace(detect_session(limit=job["limit"]), inputs=(), work=run),
+        session=session,
         workers=Workers.parse(job["workers"]) if job["workers"] else None,
     )
     if not outcome.done:

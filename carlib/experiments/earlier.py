@@ -14,7 +14,7 @@ from carlib.session import Session
 
 
 def fetch(folder: ExperimentFolder, trials: Iterable[Trial], session: Session) -> int:
-    """Copy runs that this folder lacks from a session's inputs, finished and unfinished ones.
+    """Copy runs that got further than here from a session's inputs, finished ones or not.
 
     Args:
         folder: Where the experiment goes on.
@@ -25,7 +25,7 @@ def fetch(folder: ExperimentFolder, trials: Iterable[Trial], session: Session) -
     Returns:
         How many were copied.
     """
-    missing = [trial for trial in trials if not folder.run(trial).exists()]
+    missing = [trial for trial in trials if not folder.result(trial).is_file()]
     if not missing:
         return 0
     own = folder.root.resolve()
@@ -40,9 +40,12 @@ def fetch(folder: ExperimentFolder, trials: Iterable[Trial], session: Session) -
         if not there:
             continue
         furthest = max(there, key=lambda each: _far(each, trial))
+        if _far(furthest, trial) <= _far(folder, trial):
+            continue
         with whole_folder(folder.run(trial)) as aside:
             unlocked = shutil.ignore_patterns(LOCK)
             shutil.copytree(furthest.run(trial), aside, ignore=unlocked, dirs_exist_ok=True)
+            shutil.rmtree(folder.run(trial), ignore_errors=True)  # what got less far
         copied += 1
     if copied:
         say(f"{copied} runs of earlier sessions taken over from the inputs")

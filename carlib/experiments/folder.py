@@ -144,9 +144,9 @@ class ExperimentFolder:
                     found[trial] = str(read_json(self.failure(trial))["why"])
         return found
 
-    def hours(self) -> float:
-        """Return the hours that all runs took so far, those of other plans in it too."""
-        return sum(map(hours_of, self.root.glob("runs/*/*")))
+    def hours(self, trials: Iterable[Trial]) -> float:
+        """Return the hours that runs took so far, unfinished ones too; each once."""
+        return sum(map(hours_of, {self.run(trial) for trial in trials}))
 
 
 def hours_of(run: Path) -> float:

@@ -33,6 +33,7 @@ class _Row:
 
     title: str = ""
     line: Line | None = None
+    base: bool = False
 
 
 def draw(tables: Sequence[Table], theme: Theme = LIGHT) -> Figure:
@@ -61,7 +62,7 @@ def draw(tables: Sequence[Table], theme: Theme = LIGHT) -> Figure:
             label.set_color(theme.muted)
     for place, row in enumerate(rows):
         if row.line is not None:
-            _draw(left, right, place, row.line, theme)
+            _draw(left, right, place, row.line, row.base, theme)
     left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     right.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{100 * value:+.3g}" if value else "0")
@@ -84,10 +85,11 @@ def _rows(tables: Sequence[Table]) -> Iterator[_Row]:
         for title, lines in groups:
             if lines and named:
                 yield _Row(title=short(title, 0, LONGEST_NAME))
-            yield from (_Row(line=line) for line in lines)
+            name = table.experiment.base.name
+            yield from (_Row(line=line, base=line.arm.name == name) for line in lines)
 
 
-def _draw(left: Axes, right: Axes, place: int, line: Line, theme: Theme) -> None:
+def _draw(left: Axes, right: Axes, place: int, line: Line, base: bool, theme: Theme) -> None:
     if line.accuracy is None:
         beside(left, left.get_xlim()[0], place, "no run finished", theme)
         return
@@ -96,8 +98,8 @@ def _draw(left: Axes, right: Axes, place: int, line: Line, theme: Theme) -> None
     low, high = line.accuracy.interval()
     _point(left, place, line.accuracy.mean, (max(0.0, low), min(1.0, high)), colour, clear, theme)
     if line.comparison is None:
-        if line.runs and not line.note:
-            beside(right, 0.0, place, "base" if line.wanted else "", theme)
+        words = "base" if base else "no run of the base to compare with"
+        beside(right, 0.0, place, words, theme)
         return
     found: Estimate = line.comparison.difference
     _point(right, place, found.mean, found.interval(), colour, clear, theme)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from carlib.experiments.earlier import fetch
-from carlib.experiments.folder import ExperimentFolder, Result, drop_weights
+from carlib.experiments.folder import ExperimentFolder, Result, hours_of
 from carlib.experiments.judging import marks_of
 from carlib.experiments.launch import Launcher, Local, Running, gpus, last_words
 from carlib.experiments.noun import Experiment, Trial
@@ -26,6 +26,8 @@ from carlib.session import Session, detect_session
 from carlib.spec import to_dict
 
 DONE, STOPPED, USAGE = 0, 75, 2
+BUDGET = "the budget"
+SPENT = 0.005  # hours left of a budget in which nothing can be done
 LOOK = 0.2  # seconds between two looks at what runs
 LEAST = 60.0  # seconds of a session in which a run is still begun
 GRACE = 120.0  # seconds that runs have to save and end
@@ -99,19 +101,22 @@ def run_experiment(
     session = session or detect_session()
     folder = ExperimentFolder(Path(out))
     rounds: list[Table] = []
+    counted: list[Trial] = []
     ending = Ending("done", 0, 0, {}, 0.0)
     try:
         with only_one(out), stopping(session):
             while asked := round_after(experiment, [table.lines for table in rounds]):
                 if experiment.search:
                     say(f"round {len(rounds) + 1}: {asked.base.name}, and {len(asked.arms)} others")
-                work = _Work(asked, photos, folder, session, launcher, workers)
+                counted = [*counted, *asked.trials()]
+                work = _Work(asked, photos, folder, session, launcher, workers, counted)
                 try:
                     now = work.go()
                 finally:
                     work.end()
                 ending = dataclasses.replace(now, failed={**ending.failed, **now.failed})
-                if now.why != "done" or not now.done:
+                # A round whose runs failed is decided once they have been tried again.
+                if now.why != "done" or not now.done or now.failed:
                     break
                 rounds.append(table_of(asked, out))
     finally:
@@ -127,6 +132,7 @@ class _Work:
     session: Session
     launcher: Launcher
     workers: str
+    counted: Sequence[Trial]  # whose hours the budget is for, earlier rounds' too
     results: dict[Trial, Result] = field(default_factory=dict)
     scores: dict[Trial, float] = field(default_factory=dict)
     failed: dict[Trial, str] = field(default_factory=dict)
@@ -136,8 +142,6 @@ class _Work:
         fetch(self.folder, self.experiment.trials(), self.session)
         for trial, result in self.folder.results(self.experiment.trials()).items():
             self._take(trial, result)
-            if self.experiment.keep == "results":
-                drop_weights(self.folder.run(trial))
         why = "done"
         while True:
             todo, _ = next_trials(self.experiment, self.scores, self.failed)
@@ -160,14 +164,14 @@ class _Work:
                 break
             time.sleep(LOOK)
             if self._collect() == STOPPED and why == "done":
-                why = "the clock"
+                why = "the clock" if self._unspent() > SPENT else BUDGET
         todo, _ = next_trials(self.experiment, self.scores, ())
         return Ending(
             why if todo and not self._only_failed(todo) else "done",
             len(self.scores),
             len(self.scores) + len(todo),
             {str(trial): reason for trial, reason in self.failed.items()},
-            self.folder.hours(),
+            self.folder.hours(self.counted),
         )
 
     def end(self) -> None:
@@ -186,10 +190,18 @@ class _Work:
             return self.session.asked
         if self.session.left() < LEAST:
             return "the clock"
-        budget = self.experiment.hours
-        if budget and self.folder.hours() + sum(map(self._expected, (trial, *running))) > budget:
-            return "the budget"
+        if sum(map(self._to_come, (trial, *running))) > self._unspent():
+            return BUDGET
         return "done"
+
+    def _unspent(self) -> float:
+        """Hours that the budget still has; infinite without one."""
+        budget = self.experiment.hours
+        return budget - self.folder.hours(self.counted) if budget else float("inf")
+
+    def _to_come(self, trial: Trial) -> float:
+        """Hours that a run, begun or not, is expected to take from now on."""
+        return max(0.0, self._expected(trial) - hours_of(self.folder.run(trial)))
 
     def _expected(self, trial: Trial) -> float:
         """Hours that a run is expected to take, by those done; 0 before the first."""
@@ -207,7 +219,9 @@ class _Work:
 
     def _start(self, trial: Trial) -> None:
         slot = next(n for n in range(self.launcher.at_once) if n not in self.under_way)
-        left = self.session.left()
+        running = [each for each, _ in self.under_way.values()]
+        unspent = self._unspent() - sum(map(self._to_come, running))
+        left = min(self.session.left(), unspent * 3600)
         self.folder.failure(trial).unlink(missing_ok=True)
         job: dict[str, Any] = {
             "recipe": to_dict(trial.recipe),
@@ -231,6 +245,8 @@ class _Work:
             ended = run.poll()
             if ended is None:
                 continue
+            if ended < 0 and self.session.asked:
+                ended = STOPPED  # it had not begun to listen yet; its chain is whole
             code = ended
             del self.under_way[slot]
             if ended == DONE:
@@ -265,10 +281,12 @@ class _Work:
             reason = f"killed by signal {-code}; its last words: {reason}"
         failing = [trial]
         if code == USAGE:  # its other runs would end likewise
+            running = [each for each, _ in self.under_way.values()]
+            known = (trial, *running, *self.scores, *self.failed)
             failing += [
                 other
                 for other in self.experiment.trials()
-                if other.arm == trial.arm and other not in (trial, *self.scores, *self.failed)
+                if (other.arm, other.level) == (trial.arm, trial.level) and other not in known
             ]
         for each in failing:
             write_json(self.folder.failure(each), {"code": code, "why": reason})

@@ -26,6 +26,7 @@ class Curve:
         rates: Rising, shape (steps,).
         losses: Of the step at each, before it was taken.
         note: What else is to be known.
+        blown: Whether the loss of the step after the last was not finite. Defaults to False.
 
     Raises:
         UsageError: Fewer than ten steps, or rates that do not rise.
@@ -40,6 +41,7 @@ class Curve:
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     note: str = ""
+    blown: bool = False
 
     def __post_init__(self) -> None:
         if len(self.rates) < LEAST or len(self.rates) != len(self.losses):
@@ -87,7 +89,7 @@ class Curve:
     @property
     def diverged(self) -> bool:
         """Whether the sweep ended because the loss had blown up."""
-        return bool(self.losses[-1] > BLOWN * max(min(self.losses), 1e-12))
+        return self.blown or bool(self.losses[-1] > BLOWN * max(min(self.losses), 1e-12))
 
     def figures(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
@@ -107,6 +109,8 @@ class Curve:
     def describe(self) -> str:
         """Return, for people, what it suggests and why."""
         notes = [self.note] if self.note else []
+        if self.suggestion is not None and self.suggestion < self.rates[0]:
+            notes.append("that lies below the sweep: begin lower, to see it")
         steps = f"{len(self.rates)} steps from {self.rates[0]:.1e} to {self.rates[-1]:.1e}"
         if self.steepest is None:
             said = (

@@ -106,19 +106,23 @@ def find_lr(
         with stage.loader:
             if stage.caches:
                 stage.prepare(0, 0, lambda: None)
-            rates, losses = _sweep(
+            rates, losses, blown = _sweep(
                 stage, [low * (high / low) ** (n / (steps - 1)) for n in range(steps)]
             )
     if len(rates) < LEAST:
         raise RunError(
             f"the loss is not finite, or blows up, after {len(rates)} steps at {low:g}; begin lower"
         )
-    return Curve(flat.name, rates, losses, note)
+    return Curve(flat.name, rates, losses, note, blown)
 
 
-def _sweep(stage: Stage, rates: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Take an update at each rate; return those taken, with the loss before each."""
+def _sweep(stage: Stage, rates: list[float]) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
+    """Take an update at each rate; return those taken, the loss before each, and the end.
+
+    True is that the loss after them was not finite any more.
+    """
     losses: list[float] = []
+    loss = 0.0
     batches = _endless(stage)
     inner = getattr(stage.optimizer, "inner_optimizer", stage.optimizer)  # of mixed precision
     for rate in progress(rates, desc="trying learning rates", unit="step"):
@@ -134,7 +138,7 @@ def _sweep(stage: Stage, rates: list[float]) -> tuple[tuple[float, ...], tuple[f
         losses.append(loss)
         if loss > BLOWN * min(losses):
             break
-    return tuple(rates[: len(losses)]), tuple(losses)
+    return tuple(rates[: len(losses)]), tuple(losses), not math.isfinite(loss)
 
 
 def _endless(stage: Stage) -> Iterator[Any]:
