@@ -139,6 +139,7 @@ def begin(plan: Path, photos: Path, out: Path, *more: str) -> subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
 
 

@@ -85,6 +85,7 @@ def test_the_python_of_experiments_names_what_there_is(tmp_path, monkeypatch):
     (tmp_path / "plan.toml").write_text('base = "tiny-check"\nseeds = 1\nvalidation_share = 0.5\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "LOOK", 0.0)
+    monkeypatch.setattr(run, "check_arms", lambda experiment: None)
     rate = f"{RECIPES['tiny-check'].phases[-1].lr:g}"
     monkeypatch.setattr(run, "Local", lambda *given: Pretend({rate: 0.5}))
     exec(compile(code, "experiments.md", "exec"), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -85,10 +86,10 @@ def test_stopped_in_order_it_leaves_nothing_running(whole, plan, photos, tmp_pat
     run = ExperimentFolder(out).run(first)
     while not (run / "recipe.json").exists() and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C at a terminal does
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 75, said
-    assert "stopped for SIGTERM: the same command goes on" in said
+    assert "stopped for SIGINT: the same command goes on" in said
     with open(run / "log.txt") as log:
         assert "Traceback" not in log.read()
     assert not any(str(run) in line for line in _commands())
@@ -104,14 +105,29 @@ def _commands():
 
 def test_a_failing_arm_is_told_and_the_others_run(whole, plan, photos, tmp_path, capsys):
     bad = tmp_path / "plan.toml"
-    bad.write_text(PLAN + 'bad = ["monitor=nope"]\n')
+    bad.write_text(
+        PLAN + 'bad = ["model.backbone=efficientnet-lite0", "model.weights=nowhere.h5"]\n'
+    )
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     given = ["--plan", str(bad), "--data", str(photos), "--out", str(out)]
     assert main(["experiment", "run", *given]) == 1
     text = capsys.readouterr().out
-    assert "1 failed: bad seed 0: unknown monitor 'nope'" in text
+    assert "1 failed: bad seed 0: model.weights 'nowhere.h5' is no file" in text
     assert "| bad | 0 of 1 |" in text
+
+
+def test_names_that_no_table_has_are_refused_before_anything_runs(photos, tmp_path, capsys):
+    bad = tmp_path / "plan.toml"
+    for setting, message in (
+        ("monitor=nope", "arm 'bad': unknown monitor 'nope'"),
+        ("phases.all.schedule=cosin", "arm 'bad': unknown schedule 'cosin'; did you mean 'cosine'"),
+    ):
+        bad.write_text(PLAN + f'bad = ["{setting}"]\n')
+        given = ["--plan", str(bad), "--data", str(photos), "--out", str(tmp_path / "out")]
+        assert main(["experiment", "run", *given]) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "out/runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ USAGE, BROKEN, STOPPED = 2, 1, 75
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(running, "LOOK", 0.0)
+    monkeypatch.setattr(running, "check_arms", lambda experiment: None)
 
 
 def run(experiment, out, launcher, **options):

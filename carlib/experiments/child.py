@@ -1,4 +1,7 @@
-"""One run in a process of its own: ``python -m carlib.experiments.child JOB``, a JSON text."""
+"""One run in a process of its own: ``python -m carlib.experiments.child JOB``, a JSON text.
+
+With "-" the text comes by stdin, and is a list of arms whose names are looked up.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from carlib.errors import CarlibError
+from carlib.errors import CarlibError, UsageError
 from carlib.experiments.folder import drop_weights, result_of
 
 STOPPED = 75
@@ -25,7 +28,8 @@ def main(job: dict[str, Any]) -> int:
     """Train a run, or go on with it; write what it came to.
 
     Args:
-        job: recipe, data, run, parent; and exclude, external, groups, limit, workers, use, keep.
+        job: arms, use and parent; or recipe, data, run, use, parent, exclude, external, groups,
+            limit, workers and keep.
 
     Returns:
         0 done, 75 stopped, else failed, with a line on stderr.
@@ -34,7 +38,7 @@ def main(job: dict[str, Any]) -> int:
     threading.Thread(target=_leave_with, args=(job["parent"],), daemon=True).start()
     logging.basicConfig(format="carlib: %(message)s", level=logging.WARNING)
     try:
-        return _train(job, began)
+        return _check(job) if "arms" in job else _train(job, began)
     except CarlibError as error:
         print(f"carlib: {error}", file=sys.stderr)
         return error.exit_code
@@ -45,6 +49,21 @@ def main(job: dict[str, Any]) -> int:
         traceback.print_exc()
         print(f"carlib: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _check(job: dict[str, Any]) -> int:
+    from carlib.spec import from_dict
+    from carlib.train.start import check_names
+    from carlib.using import use
+
+    for path in job["use"]:
+        use(path)
+    for name, recipe in job["arms"]:
+        try:
+            check_names(from_dict(recipe))
+        except UsageError as error:
+            raise UsageError(f"arm {name!r}: {error}") from error
+    return 0
 
 
 def _train(job: dict[str, Any], began: float) -> int:
@@ -108,4 +127,4 @@ def _leave_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    sys.exit(main(json.loads(sys.stdin.read() if sys.argv[1] == "-" else sys.argv[1])))

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from carlib.errors import RunError, UsageError
+from carlib.experiments.noun import Experiment
 from carlib.files import explained
+from carlib.spec import to_dict
 
 Job = dict[str, Any]
 BEGINS = "=== begins\n"  # in a run's log, where a session of it does
@@ -112,6 +115,35 @@ def start_process(job: Job, device: str | None = None) -> subprocess.Popen[bytes
             )
 
 
+def check_arms(experiment: Experiment) -> None:
+    """Have all names in an experiment's recipes looked up, before hours are spent.
+
+    It takes the seconds that a process needs to load TensorFlow, once for all arms.
+
+    Args:
+        experiment: Its arms, proxies too; the files that it uses may add names.
+
+    Raises:
+        UsageError: An arm with a name that no table has.
+        RunError: A file of ``use`` that fails.
+    """
+    arms = [
+        (arm.name + (" (proxy)" if level else ""), to_dict(arm.recipe))
+        for level, arms in enumerate((experiment.everyone, experiment.proxy))
+        for arm in arms
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "carlib.experiments.child", "-"],
+        input=json.dumps({"arms": arms, "use": list(experiment.use), "parent": os.getpid()}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = _why(done.stderr)
+        raise UsageError(said) if done.returncode == UsageError.exit_code else RunError(said)
+
+
 def gpus(
     environment: dict[str, str] | None = None,
     ask: Callable[[], str] | None = None,
@@ -159,7 +191,10 @@ def last_words(run: Path) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return "it left no log"
-    text = text.rpartition(BEGINS)[2]
+    return _why(text.rpartition(BEGINS)[2])
+
+
+def _why(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     own = [line.removeprefix("carlib: ") for line in lines if line.startswith("carlib: ")]
     return (own or lines or ["it said nothing"])[-1][:500]

@@ -13,7 +13,7 @@ from typing import Any
 from carlib.experiments.earlier import fetch
 from carlib.experiments.folder import ExperimentFolder, Result, hours_of
 from carlib.experiments.judging import marks_of
-from carlib.experiments.launch import Launcher, Local, Running, gpus, last_words
+from carlib.experiments.launch import Launcher, Local, Running, check_arms, gpus, last_words
 from carlib.experiments.noun import Experiment, Trial
 from carlib.experiments.order import cost_of, next_trials
 from carlib.experiments.search import round_after
@@ -90,6 +90,7 @@ def run_experiment(
         workers: Who loads the photos of each run, as in ``carlib train``.
 
     Raises:
+        UsageError: A name in an arm's recipe that no table has.
         CarlibError: Another process is at work in ``out``.
         RunError: Results that are damaged or of other photos.
     """
@@ -106,6 +107,8 @@ def run_experiment(
     try:
         with only_one(out), stopping(session):
             while asked := round_after(experiment, [table.lines for table in rounds]):
+                if not rounds and _lacks(asked, folder):
+                    check_arms(asked)
                 if experiment.search:
                     say(f"round {len(rounds) + 1}: {asked.base.name}, and {len(asked.arms)} others")
                 counted = [*counted, *asked.trials()]
@@ -122,6 +125,10 @@ def run_experiment(
     finally:
         launcher.close()
     return ending
+
+
+def _lacks(experiment: Experiment, folder: ExperimentFolder) -> bool:
+    return any(not folder.result(trial).is_file() for trial in experiment.trials())
 
 
 @dataclass(slots=True)
