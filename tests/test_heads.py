@@ -136,7 +136,9 @@ def test_a_step_is_scaled_and_slots_are_not(optimizer, options):
     np.testing.assert_allclose(np.array([1.0, 2.0]) - np.asarray(other), 0.25 * moved, rtol=1e-4)
     plain = make_optimizer(phase, make_schedule(phase, 10))
     plain.build([one, other])
-    assert [each.path for each in made.variables] == [each.path for each in plain.variables]
+    # Their owner's name counts the optimizers of the process.
+    names = [each.path.partition("/")[2] for each in made.variables]
+    assert names == [each.path.partition("/")[2] for each in plain.variables]
 
 
 def test_a_scale_of_1_changes_nothing():
