@@ -134,6 +134,7 @@ def test_names_that_no_table_has_are_refused_before_anything_runs(photos, tmp_pa
     ("arguments", "message"),
     [
         ("--plan none.toml", "there is no plan none.toml"),
+        ("--plan PLAN --data nowhere", "there is no folder nowhere; give as --data"),
         ("--plan PLAN --at-once 0", "--at-once must be 1 or more; received 0"),
         ("--plan PLAN --limit x", "received 'x'"),
         ("--plan PLAN --ray 127.0.0.1:1", "there is no Ray cluster at '127.0.0.1:1'"),
@@ -144,14 +145,24 @@ def test_names_that_no_table_has_are_refused_before_anything_runs(photos, tmp_pa
 def test_wrong_usage_writes_nothing(arguments, message, plan, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = arguments.replace("PLAN", str(plan)).split()
+    (tmp_path / "d").mkdir()
     assert main(["experiment", "run", "--data", "d", "--out", "o", *given]) == 2
     assert message in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
-def test_a_gpu_has_one_run(plan, tmp_path, capsys, monkeypatch):
+def test_a_gpu_has_one_run(plan, photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    given = ["--plan", str(plan), "--data", "d", "--out", str(tmp_path / "o"), "--at-once", "3"]
+    given = [
+        "--plan",
+        str(plan),
+        "--data",
+        str(photos),
+        "--out",
+        str(tmp_path / "o"),
+        "--at-once",
+        "3",
+    ]
     assert main(["experiment", "run", *given]) == 2
     assert "--at-once 3: there are 2 GPUs, one a run" in capsys.readouterr().err
 
@@ -162,13 +173,14 @@ def test_without_a_finished_run_there_is_no_table(plan, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
-def test_photos_that_are_not_there_fail_every_run(plan, tmp_path, capsys):
+def test_photos_without_labels_fail_every_run(plan, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
     out = tmp_path / "out"
-    given = ["--plan", str(plan), "--data", str(tmp_path / "none"), "--out", str(out)]
+    given = ["--plan", str(plan), "--data", str(tmp_path / "photos"), "--out", str(out)]
     assert main(["experiment", "run", *given]) == 1
     text = capsys.readouterr().out
     assert "2 failed" in text
-    assert "none" in text
+    assert "photos" in text
 
 
 # --- Ray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carlib.cli.shared import STOPPED, add_workers, command, named, show
@@ -64,6 +65,8 @@ def _run(given: argparse.Namespace) -> int:
     from carlib.session import detect_session, seconds
 
     experiment = read_experiment(given.plan)
+    if not Path(given.data).is_dir():
+        raise UsageError(f"there is no folder {given.data}; give as --data what carlib train has")
     photos = Photos(given.data, given.exclude, given.external, given.groups)
     limit = seconds(given.limit) if given.limit is not None else None
     session = detect_session(limit=limit)
