@@ -64,9 +64,7 @@ def draw(tables: Sequence[Table], theme: Theme = LIGHT) -> Figure:
         if row.line is not None:
             _draw(left, right, place, row.line, row.base, theme)
     left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    right.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{100 * value:+.3g}" if value else "0")
-    )
+    right.xaxis.set_major_formatter(FuncFormatter(_points))
     name_axis(left.set_xlabel, "validation accuracy, mean and 95% interval", theme)
     name_axis(right.set_xlabel, "difference to the base, points, and 95% interval", theme)
     low, high = right.get_xlim()

@@ -188,7 +188,7 @@ def tables_of(experiment: Experiment, out: Path | str) -> tuple[Table, ...]:
             if not tables:
                 raise
             break
-        if tables[-1].waiting:
+        if not tables[-1].done:  # a round is decided once all of its runs are finished
             break
     return tuple(tables)
 
