@@ -17,6 +17,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from carlib.errors import UsageError
 from carlib.models.build import blocks
 from carlib.spec import Phase
 
@@ -48,6 +49,12 @@ class Trained:
 
     def describe(self, phase: Phase) -> str:
         """Return one line for people: what the phase trains, and how."""
+        if phase.statistics_only:
+            return (
+                f"phase {phase.name!r}: BatchNorm's moving statistics anew over {phase.epochs} "
+                f"epoch{'s' * (phase.epochs > 1)}, nothing else changes, augmentation "
+                f"{phase.augment}"
+            )
         return (
             f"phase {phase.name!r}: {phase.epochs} epochs, {len(self.blocks)} of "
             f"{self.of_blocks} blocks train ({self.trainable_parameters:,} of "
@@ -99,6 +106,9 @@ class Freezer:
         """Set what trains in ``phase``. Compile with a new optimizer afterwards: Keras keeps
         the set of trained weights in both.
 
+        Raises:
+            UsageError: Statistics are to be made anew, and there is no BatchNorm.
+
         >>> from carlib.models.build import build_model
         >>> from carlib.spec import ModelSpec
         >>> freezer = Freezer(build_model(ModelSpec("tiny", 32), 2))
@@ -107,18 +117,28 @@ class Freezer:
         """
         names = list(self._blocks)
         upper = set(names[names.index("head") - self._count(phase) :])
+        if phase.statistics_only:
+            upper = set()
+            if not norms_of(self.model):
+                raise UsageError(
+                    f"phase {phase.name!r} makes BatchNorm's statistics anew, and "
+                    f"{self.model.name} has no BatchNorm; leave the phase out"
+                )
         for name, members in self._blocks.items():
             for layer in members:
                 trains = name in upper
                 if isinstance(layer, layers.BatchNormalization):
                     # The head's own comes with no statistics to keep to: it always trains.
                     policy = "trained" if name == "head" else phase.batchnorm
-                    _set_norm(layer, policy if trains else "frozen")
+                    if phase.statistics_only:
+                        _set_norm(layer, "trained")  # as the step of carlib.steps wants it
+                    else:
+                        _set_norm(layer, policy if trains else "frozen")
                 else:
                     layer.trainable = trains and (name == "head" or phase.batchnorm != "only")
                 if layer.name in self._rates:
                     layer.rate = self._rates[layer.name] if trains else 0.0
-        weights = self.model.trainable_weights
+        weights = [] if phase.statistics_only else self.model.trainable_weights
         return Trained(
             blocks=tuple(name for name in names if name in upper),
             of_blocks=len(names),
@@ -138,9 +158,9 @@ class Freezer:
         below = [name for name in self._blocks if name != "head"]
         if phase.trains == "all":
             return len(below)
-        if phase.head_only:
+        if not phase.share:
             return 0
-        wanted = float(phase.trains) * self._total(phase.share_by, below)
+        wanted = phase.share * self._total(phase.share_by, below)
         counts = range(1, len(below) + 1)
         return min(
             counts,
@@ -179,6 +199,11 @@ def _set_norm(layer: Any, policy: str) -> None:
         vars(layer)["call"] = lambda inputs, training=None, mask=None: inference(
             inputs, training=False, mask=mask
         )
+
+
+def norms_of(model: keras.Model) -> list[Any]:
+    """Return a model's BatchNorms."""
+    return [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
 
 
 def multiply_adds(layer: Any) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from carlib.features import head_of
+from carlib.freeze import norms_of
 from carlib.models.build import blocks, resized
 from carlib.schedules import make_optimizer
 from carlib.schedules.optimizers import layered
@@ -57,6 +61,10 @@ def compile_trainer(
         schedule: Of ``make_schedule``.
     """
     accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    vars(trainer).pop("train_step", None)  # of a phase before
+    if phase.statistics_only:
+        phase = dataclasses.replace(phase, accumulate=1)  # each step counts by itself
+        vars(trainer)["train_step"] = _statistics_step(trainer)
     optimizer = make_optimizer(phase, schedule)
     if phase.layer_decay < 1:
         optimizer = layered(optimizer, scales_of(trainer, phase.layer_decay))
@@ -65,6 +73,44 @@ def compile_trainer(
     trainer.optimizer.build(trainer.trainable_variables)
     trainer.make_train_function()
     return [trainer.metrics[0], accuracy]
+
+
+def _statistics_step(trainer: keras.Model) -> Callable[[Any], Any]:
+    """Return a train step that learns nothing: moving statistics become means over the steps.
+
+    Which step it is the optimizer counts, whose state a checkpoint holds.
+    """
+    norms = norms_of(trainer)
+    moving = [each for norm in norms for each in (norm.moving_mean, norm.moving_variance)]
+
+    def step(data: Any) -> Any:
+        photos, truth, weight = keras.utils.unpack_x_y_sample_weight(data)
+        so_far = [keras.ops.copy(each) for each in moving]
+        with _of_the_batch(norms):
+            found = trainer(photos, training=True)
+        loss = trainer.compute_loss(photos, truth, found, weight)
+        trainer.metrics[0].update_state(loss, sample_weight=keras.ops.shape(photos)[0])
+        count = trainer.optimizer.iterations
+        count.assign(count + 1)
+        share = 1 / keras.ops.cast(count, "float32")
+        for variable, mean in zip(moving, so_far, strict=True):
+            variable.assign(mean + (variable - mean) * share)
+        return trainer.compute_metrics(photos, truth, found, weight)
+
+    return step
+
+
+@contextmanager
+def _of_the_batch(norms: Sequence[Any]) -> Iterator[None]:
+    """Have BatchNorms keep the statistics of the batch alone, while they are traced."""
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum
 
 
 def scales_of(trainer: keras.Model, layer_decay: float) -> list[float]:

@@ -199,6 +199,12 @@ def test_wrong_usage(catalog, options, message):
         find_lr(make_recipe(), catalog, **options)
 
 
+def test_a_phase_that_learns_nothing_has_no_rate(catalog):
+    recipe = with_settings(make_recipe(), ["phases.all.trains=statistics", "phases.all.lr=0"])
+    with pytest.raises(UsageError, match="phase 'all' learns nothing"):
+        find_lr(recipe, catalog, phase="all")
+
+
 def test_photos_without_labels(catalog):
     with pytest.raises(UsageError, match="these photos have no labels"):
         find_lr(make_recipe(), dataclasses.replace(catalog, labels=None))

@@ -83,6 +83,13 @@ ONCE = [
         "",
         (3, 6),
     ),
+    # Nothing is learned but statistics: how many steps they are the mean of is state too.
+    (
+        "phases.all.trains=statistics phases.all.lr=0 phases.all.accumulate=2"
+        " phases.all.layer_decay=0.5 model.head_norm=true",
+        "",
+        (3, 6),
+    ),
 ]
 CASES = BOTH + ONCE
 # What changes which run it is, but leaves nothing behind that a checkpoint would have to hold.

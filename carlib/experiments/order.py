@@ -26,10 +26,9 @@ def cost_of(recipe: Recipe) -> float:
     each, size = (backbone.gflops, backbone.size) if backbone else (1.0, 224)
     cost = 0.0
     for phase in recipe.phases:
-        share = 0.0 if phase.head_only else 1.0 if phase.trains == "all" else float(phase.trains)
         passes = phase.views if phase.views else phase.epochs
         side = (phase.size or recipe.model.size) / size
-        cost += passes * (FORWARD + (BOTH - FORWARD) * share) * each * side**2
+        cost += passes * (FORWARD + (BOTH - FORWARD) * phase.share) * each * side**2
     return cost * recipe.training_share
 
 

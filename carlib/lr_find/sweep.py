@@ -83,6 +83,11 @@ def find_lr(
         raise UsageError(f"steps must be {LEAST} or more; received {steps}")
     names = {each.name: number for number, each in enumerate(recipe.phases)}
     number = look_up(names, phase, "phase") if phase else len(names) - 1
+    if recipe.phases[number].statistics_only:
+        raise UsageError(
+            f"phase {recipe.phases[number].name!r} learns nothing (trains = 'statistics'), at no "
+            "learning rate; give another with --phase"
+        )
     flat = dataclasses.replace(recipe.phases[number], schedule="constant", warmup=0.0, lr=low)
     phases = (*recipe.phases[:number], flat, *recipe.phases[number + 1 :])
     swept = dataclasses.replace(recipe, phases=phases)

@@ -276,7 +276,7 @@ class Trial:
             self.freezer.apply(phase)
             need = self._need(self.sides_as(side))
             found.append(self._remedy(f"photos of {side} px", f"size={side}", need))
-        if not phase.head_only and (count := self._fewest_frozen(device)):
+        if phase.share and (count := self._fewest_frozen(device)):
             need = self._need_frozen(count)
             share, trains = count / self.below, self.frozen_as(count).trains
             what = f"the first {share:.0%} of blocks frozen" if share < 1 else "the head alone"

@@ -26,6 +26,8 @@ def training_step(model: Any, phase: Phase, batch: int) -> Walk:
     tape, update = walk.tape, Update(walk, phase, model)
     output = _forward(walk, model)
     loss = tape.run("loss", "loss", [output])
+    if phase.statistics_only:
+        return walk
     tape.backward = True
     walk.updated = update.take
     walk.back(output, tape.run("loss", "gradient", [loss, output], tape.tensors[output].nbytes))

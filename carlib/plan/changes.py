@@ -102,8 +102,8 @@ def candidates(
         zip(recipe.phases, works, paces, strict=True),
         key=lambda each: -each[1].epochs * each[1].steps * each[2].step,
     )
-    for thawed in [phase for phase, _, _ in dear if not phase.head_only][:1]:
-        share = 0.5 if thawed.trains == "all" else round(float(thawed.trains) / 2, 4)
+    for thawed in [phase for phase, _, _ in dear if phase.share][:1]:
+        share = round(thawed.share / 2, 4)
         was = thawed.trains if isinstance(thawed.trains, str) else f"{thawed.trains:.2g}"
         yield (
             f"the upper {share:.2g} instead of {was} of the network in {thawed.name}",

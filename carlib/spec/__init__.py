@@ -6,19 +6,15 @@ same digest, photos and versions are the same run.
 """
 
 from carlib.spec.parts import (
-    AUTO,
-    AUTO_MOST,
-    BATCHNORMS,
     CLASS_WEIGHTS,
     DETERMINISMS,
     DTYPES,
     LOSSES,
     RESIZES,
-    SHARES,
     ModelSpec,
-    Phase,
     Recipe,
 )
+from carlib.spec.phase import AUTO, AUTO_MOST, BATCHNORMS, SHARES, Phase
 from carlib.spec.settings import Difference, differences, with_settings
 from carlib.spec.text import from_dict, from_json, from_toml, to_dict, to_json, to_toml
 

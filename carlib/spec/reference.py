@@ -7,7 +7,8 @@ import inspect
 import json
 import re
 
-from carlib.spec.parts import ModelSpec, Phase, Recipe
+from carlib.spec.parts import ModelSpec, Recipe
+from carlib.spec.phase import Phase
 
 PARTS = ((Recipe, "A recipe"), (ModelSpec, "`[model]`"), (Phase, "`[[phases]]`"))
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from carlib.errors import UsageError, suggestion
-from carlib.spec.parts import Phase, Recipe
+from carlib.spec.parts import Recipe
+from carlib.spec.phase import Phase
 from carlib.spec.text import from_dict, to_dict
 
 
@@ -49,7 +50,7 @@ def differences(old: Recipe, new: Recipe) -> list[Difference]:
     Phases are matched by name. There are none if and only if the digests are equal: name,
     description and measured don't count.
 
-    >>> from carlib.spec.parts import ModelSpec, Phase
+    >>> from carlib.spec import ModelSpec, Phase
     >>> one = Recipe("r", ModelSpec("tiny", 32), (Phase("all", 1, 1e-3),))
     >>> other = with_settings(one, ["seed=3", "phases.all.lr=0.1"])
     >>> [str(difference) for difference in differences(one, other)]
@@ -99,7 +100,7 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     Raises:
         UsageError: No "=", an unknown key, or a bad value.
 
-    >>> from carlib.spec.parts import ModelSpec, Phase
+    >>> from carlib.spec import ModelSpec, Phase
     >>> recipe = Recipe("r", ModelSpec("tiny", 32), (Phase("all", 1, 1e-3),))
     >>> with_settings(recipe, ["model.size=48", "phases.*.epochs=3"]).epochs
     3

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from carlib.errors import UsageError, suggestion
-from carlib.spec.parts import ModelSpec, Phase, Recipe
+from carlib.spec.parts import ModelSpec, Recipe
+from carlib.spec.phase import Phase
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

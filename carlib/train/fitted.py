@@ -73,7 +73,7 @@ class Fitted:
     def describe(self, phase: Phase) -> str:
         """Return, for people, what a phase of fewer photos a step does."""
         batch_norm = ""
-        if phase.batchnorm == "trained" and not phase.head_only:
+        if phase.statistics_only or (phase.batchnorm == "trained" and phase.share):
             batch_norm = f"; BatchNorm, which trains, sees {self.batch_size} at a time"
         steps = phase.accumulate * self.steps
         return (
