@@ -290,7 +290,7 @@ def test_figures_are_whole_numbers_and_json():
 def test_the_largest_batch_of_any_law(monkeypatch, model, law, usable, largest):
     tried = []
 
-    def safe(requested, peak, unknown):
+    def safe(requested, tape, peak, unknown):
         tried.append(peak)
         return law(peak)
 

@@ -120,7 +120,7 @@ def _need(name: str, walk: Walk, weights: int, slots: int, device: Device | None
     fixed = weights + slots
     requested = fixed + peak.nbytes
     unknown = unknown_share(walk, peak)
-    safe = laws.safe(fixed, peak, unknown)
+    safe = laws.safe(fixed, walk.tape, peak, unknown)
     terms = {
         "weights": weights + _sum(peak, "weights"),
         "slots": slots,

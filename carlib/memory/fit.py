@@ -35,7 +35,7 @@ def largest_batch(model: keras.Model, recipe: Recipe, phase: Phase, device: Devi
     def safe(batch: int) -> int:
         walk = training_step(trainer, phase, batch)
         peak = walk.tape.peak()
-        return laws.safe(fixed, peak, unknown_share(walk, peak))
+        return laws.safe(fixed, walk.tape, peak, unknown_share(walk, peak))
 
     low, high = 0, LARGEST + 1  # what fits, and what does not
     batch, before = 1, (0, fixed)

@@ -6,7 +6,8 @@ CPU with the allocator that TensorFlow has on every GPU. None is measured on a G
 
 from __future__ import annotations
 
-from carlib.memory.tape import Peak
+from carlib.memory.arena import runs_in
+from carlib.memory.tape import Peak, Tape
 
 # Weights and slots are there before the first step and lie side by side: U is of the rest.
 # The allocator splits a free chunk only where it is twice the request or 128 MB larger, so what it
@@ -16,10 +17,12 @@ IN_USE, IN_USE_OF_LARGEST = 1.08, 0.42
 # Of 95% of models, as shares of what is expected.
 SPREAD = (0.84, 1.265)
 # Free chunks lie between those in use, and a limit has to leave room for them: a share of all, or,
-# where few large tensors are the peak, a part of the largest; little of weights and slots. A step's
-# true limit is not the same in every run; it was 1.04 to 1.35 times what the step asks for
-# (benchmarks/memory_limits.py).
-SAFE, SAFE_OF_LARGEST, SAFE_OF_FIXED = 1.3, 0.75, 1.12
+# where few large tensors are the peak, a part of the largest; little of weights and slots.
+SAFE, SAFE_OF_LARGEST, SAFE_OF_FIXED = 1.2, 0.75, 1.15
+# Where a step leaves many, its tape shows it: in T less this share it runs, as the allocator gives
+# memory out (``carlib.memory.arena``). TensorFlow's two threads change the order from run to run,
+# and a step's true limit with it (benchmarks/memory_limits.py).
+SAFE_OF_ARENA, FINER = 1.08, 1.01
 # For each share of what is asked for by layers that no rule knows, as much again.
 UNKNOWN = 1.0
 
@@ -48,10 +51,20 @@ def between(fixed: int, peak: Peak, unknown: float) -> tuple[int, int]:
     return int(fixed + low), int(fixed + middle * SPREAD[1] * (1 + wider))
 
 
-def safe(fixed: int, peak: Peak, unknown: float) -> int:
-    """Return T, a limit of the allocator that does not run out, in bytes."""
+def safe(fixed: int, tape: Tape, peak: Peak, unknown: float) -> int:
+    """Return T, a limit of the allocator that does not run out, in bytes.
+
+    Args:
+        fixed: As above.
+        tape: Of the step.
+        peak: Of the tape.
+        unknown: As above.
+    """
     room = max(peak.nbytes * SAFE, peak.nbytes + SAFE_OF_LARGEST * largest(peak))
-    return int(fixed * SAFE_OF_FIXED + room * (1 + UNKNOWN * unknown))
+    held = fixed * SAFE_OF_FIXED + room
+    while not runs_in(tape, fixed, int(held / SAFE_OF_ARENA)):
+        held *= FINER
+    return int(held + room * UNKNOWN * unknown)
 
 
 def largest(peak: Peak) -> int:

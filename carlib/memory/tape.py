@@ -49,6 +49,25 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What an operation does to memory when its turn comes.
+
+    Args:
+        made: The tensor it makes.
+        nbytes: New bytes of that; 0 where it takes over another's.
+        taken: The tensor whose memory it takes over, or None.
+        scratch: Bytes it holds while it runs.
+        done: Tensors that go when it has run.
+    """
+
+    made: int
+    nbytes: int
+    taken: int | None
+    scratch: int
+    done: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Peak:
     """The moment at which most is alive.
 
@@ -138,27 +157,36 @@ class Tape:
             operation.backward,
         )
 
-    def _moments(self) -> Iterator[tuple[int, set[int]]]:
-        """Yield of each operation what is held while it runs: bytes, and the tensors."""
+    def turns(self) -> Iterator[Turn]:
+        """Yield what each operation does to memory."""
         readers = [0] * len(self.tensors)
         for operation in self.operations:
             for tensor in set(operation.inputs):
                 readers[tensor] += 1
         sizes = [tensor.nbytes for tensor in self.tensors]
-        now, alive = 0, set[int]()
+        alive = set[int]()
         for operation in self.operations:
-            output = operation.output
+            made, taken = operation.output, None
             for tensor in operation.reuse:
-                if readers[tensor] == 1 and tensor in alive and sizes[tensor] == sizes[output]:
+                if readers[tensor] == 1 and tensor in alive and sizes[tensor] == sizes[made]:
+                    taken = tensor
                     alive.remove(tensor)
                     break
-            else:
-                now += sizes[output]
-            alive.add(output)
-            yield now + operation.scratch, alive
+            alive.add(made)
             for tensor in set(operation.inputs):
                 readers[tensor] -= 1
-            for tensor in (*operation.inputs, output):
-                if not readers[tensor] and tensor in alive:
-                    alive.remove(tensor)
-                    now -= sizes[tensor]
+            done = {t for t in (*operation.inputs, made) if not readers[t] and t in alive}
+            alive -= done
+            nbytes = 0 if taken is not None else sizes[made]
+            yield Turn(made, nbytes, taken, operation.scratch, tuple(sorted(done)))
+
+    def _moments(self) -> Iterator[tuple[int, set[int]]]:
+        """Yield of each operation what is held while it runs: bytes, and the tensors."""
+        now, alive = 0, set[int]()
+        for turn in self.turns():
+            now += turn.nbytes
+            alive.discard(-1 if turn.taken is None else turn.taken)
+            alive.add(turn.made)
+            yield now + turn.scratch, alive
+            alive -= set(turn.done)
+            now -= sum(self.tensors[tensor].nbytes for tensor in turn.done)
