@@ -24,7 +24,6 @@ from carlib.checkpoints.state import model_state
 from carlib.errors import CarlibError, UsageError
 from carlib.files import write_whole
 from carlib.loader import Loader
-from carlib.models.build import blocks
 from carlib.predict import make_forward
 from carlib.progress import progress
 
@@ -56,12 +55,13 @@ def head_of(model: keras.Model) -> keras.Model:
     (None, 48)
     """
     pooled = model.get_layer(POOL).output
-    features = keras.Input(pooled.shape[1:], dtype=pooled.dtype, name="features")
-    output = features
-    head = blocks(model)["head"]
-    for layer in head[[layer.name for layer in head].index(POOL) + 1 :]:
-        output = layer(output)
-    return keras.Model(features, output, name="head")
+    # By the graph, not one layer after the other: a head of somebody's own may branch. Through a
+    # model that is not compiled, as in ``resized``.
+    return keras.models.clone_model(
+        keras.Model(pooled, model.output, name="head"),
+        input_tensors=keras.Input(pooled.shape[1:], dtype=pooled.dtype, name="features"),
+        clone_function=lambda layer: layer,
+    )
 
 
 class FeatureCache:
@@ -93,6 +93,8 @@ class FeatureCache:
                 [catalog_digest, loader.catalog.ids, asdict(loader.items.view), loader.seed]
             ).encode()
         )
+        for preset in loader.items.presets:  # whose name may stand for something else tomorrow
+            self._identity.update(json.dumps(asdict(preset), sort_keys=True).encode())
         for name, value in sorted(model_state(body).get().items()):
             self._identity.update(f"{name} {value.dtype} {value.shape}".encode())
             self._identity.update(value.tobytes())

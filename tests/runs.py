@@ -49,6 +49,7 @@ class Run:
         workers: As --workers has it; "" for the default.
         every: As --save-every has it; "" for the default.
         watched: Tell what training changes that is no part of the state (``Watch``).
+        use: Python files, as --use has them.
     """
 
     data: Path
@@ -58,6 +59,7 @@ class Run:
     workers: str = ""
     every: str = ""
     watched: bool = False
+    use: tuple[Path, ...] = ()
 
 
 def train(run: Run) -> dict[str, Any]:
@@ -67,7 +69,10 @@ def train(run: Run) -> dict[str, Any]:
     from carlib.loader import Workers
     from carlib.spec import from_json
     from carlib.train import train_model
+    from carlib.using import use
 
+    for path in run.use:
+        use(path)
     session = Checks(at=run.at)
     watch = make_watch() if run.watched else None
     outcome = train_model(

@@ -43,7 +43,7 @@ from carlib.schedules.own import own_schedules
 from carlib.spec import ModelSpec, Phase, Recipe, to_json
 
 PAGE = (Path(__file__).parents[1] / "docs/own.md").read_text(encoding="utf-8")
-SCRATCH, WRAPPED, SCHEDULE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SCRATCH, WRAPPED, _, _, SCHEDULE, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 TWICE = "lite0-scaled-twice"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +80,12 @@ ONCE = [
         "",
         (4, 11),
     ),
+    (  # a head, a preset and a metric of the user's own
+        "model.head=residual phases.*.augment=dusk+ToGray monitor=top3 phases.head.views=2"
+        " phases.head.epochs=3 phases.all.schedule=constant",
+        "0",
+        (4, 11),
+    ),
     (
         "phases.head.schedule=onecycle phases.all.schedule=onecycle phases.all.warmup=0.5",
         "",
@@ -125,7 +133,16 @@ def test_every_field_that_may_hold_state_is_in_a_case() -> None:
 
 
 @pytest.fixture(scope="module")
-def uncut(tmp_path_factory, photos):
+def own(tmp_path_factory):
+    """From a recipe to the files that register what is of the user's own in it: docs/own.md."""
+    page = (Path(__file__).parents[1] / "docs/own.md").read_text(encoding="utf-8")
+    path = tmp_path_factory.mktemp("own") / "mine.py"
+    path.write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)))
+    return lambda recipe: (path,) if recipe.model.head else ()
+
+
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory, photos, own):
     """Runs never cut, each trained once: what ``train`` returns."""
     made: dict[str, dict[str, Any]] = {}
 
@@ -133,7 +150,7 @@ def uncut(tmp_path_factory, photos):
         text = to_json(recipe)
         if text not in made:
             out = tmp_path_factory.mktemp("uncut") / "run"
-            made[text] = call(train, Run(photos, out, text, watched=True))
+            made[text] = call(train, Run(photos, out, text, watched=True, use=own(recipe)))
         return made[text]
 
     return run
@@ -179,7 +196,7 @@ def test_a_run_cut_at_every_check_equals_the_uncut_one(tmp_path, photos, recipe,
     [*BOTH, *(pytest.param(case, marks=pytest.mark.once) for case in ONCE)],
     ids=lambda case: case[0],
 )
-def test_every_kind_of_state_survives_two_cuts(tmp_path, photos, recipe, uncut, case) -> None:
+def test_every_kind_of_state_survives_two_cuts(tmp_path, photos, recipe, uncut, own, case) -> None:
     """Cut twice in a row, in the middle of the two last phases' epochs.
 
     Besides, all that an epoch changes is in some part of the state, whatever a later recipe adds.
@@ -189,7 +206,7 @@ def test_every_kind_of_state_survives_two_cuts(tmp_path, photos, recipe, uncut, 
     whole = uncut(told)
     # A factor of the learning rate is made from the patience, which is a part.
     assert set(whole["unkept"]) <= {"scale"}
-    run = Run(photos, tmp_path / "run", to_json(told), workers=workers)
+    run = Run(photos, tmp_path / "run", to_json(told), workers=workers, use=own(told))
     found, positions = cut_and_resumed(run, cuts)
     assert found["final"] == whole["final"], f"cut at {positions}"
     last = len(told.with_probe().phases) - 1

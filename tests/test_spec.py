@@ -40,6 +40,7 @@ OTHER = {
         "pooling": "both",
         "head_norm": True,
         "hidden": 64,
+        "head": "mine",
         "dropout": 0.21,
         "drop_connect": 0.1,
         "weights": "imagenet",

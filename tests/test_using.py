@@ -111,6 +111,7 @@ COMMANDS = (
     ("memory", "--recipe", "tiny-check"),
     ("plan", "--data", "nowhere", "--recipe", "tiny-check"),
     ("models",),
+    ("augment", "light", "--data", "nowhere", "--out", "nowhere"),
 )
 
 

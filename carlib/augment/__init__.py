@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from carlib.augment.expressions import entry_size, preset_named
 from carlib.augment.option import Augmentation
+from carlib.augment.own import add_preset, own_presets
 from carlib.augment.presets import PRESETS, Preset
 from carlib.augment.transforms import TRANSFORMS
 
@@ -36,10 +37,12 @@ __all__ = [
     "Augmenter",
     "Mix",
     "Preset",
+    "add_preset",
     "draw_mix",
     "entry_size",
     "item_seed",
     "make_augmenter",
+    "own_presets",
     "preset_named",
     "preview_grid",
     "skips",

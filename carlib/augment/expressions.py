@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import re
 
-from carlib.augment.presets import PRESETS, Preset
+from carlib.augment import own
+from carlib.augment.presets import Preset
 from carlib.augment.transforms import TRANSFORMS, Transform
 from carlib.errors import UsageError, look_up, suggestion
 
 _CROP = "RandomResizedCrop"
 
 
-@functools.lru_cache
 def preset_named(text: str) -> Preset:
     """Return the preset of a name, or of an expression such as "light+ToGray-HorizontalFlip".
 
@@ -21,7 +21,8 @@ def preset_named(text: str) -> Preset:
     OneOf included. Without its crop, a preset takes its photos at the size they leave with.
 
     Args:
-        text: A name in PRESETS, then any number of ``+Transform`` and ``-Transform``.
+        text: A name in PRESETS, or one of your own, then any number of ``+Transform`` and
+            ``-Transform``.
 
     Returns:
         The preset; of an expression, its name is ``text``.
@@ -36,9 +37,12 @@ def preset_named(text: str) -> Preset:
     1.0
     """
     name, *changes = re.split(r"(?=[+-])", text)
-    preset = look_up(PRESETS, name, "preset")
-    if not changes:
-        return preset
+    preset = look_up(own.known(), name, "preset")
+    return _changed(preset, text, tuple(changes)) if changes else preset
+
+
+@functools.lru_cache
+def _changed(preset: Preset, text: str, changes: tuple[str, ...]) -> Preset:
     transforms, margin = preset.transforms, preset.margin
     for change in changes:
         sign, transform = change[0], change[1:]

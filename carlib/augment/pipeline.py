@@ -53,7 +53,7 @@ def make_augmenter(name: str, size: int, erasing: float = 0.0) -> Augmenter:
         if pipeline is None:
             import albumentations
 
-            made = [_make(transform, size) for transform in transforms]
+            made = [make_transform(transform, size) for transform in transforms]
             pipeline = local.pipeline = albumentations.Compose(made)
         # One stream for all: set_random_seed would give each transform the same one, and all of
         # one probability would fire on the same photos.
@@ -64,12 +64,21 @@ def make_augmenter(name: str, size: int, erasing: float = 0.0) -> Augmenter:
     return augment
 
 
-def _make(transform: Transform, size: int) -> Any:
+def make_transform(transform: Transform, size: int) -> Any:
+    """Return a transform of albumentations.
+
+    Args:
+        transform: As data.
+        size: Side of the photo that comes out, in px.
+
+    >>> make_transform(("HorizontalFlip", {"p": 0.5}), 32).p
+    0.5
+    """
     import albumentations
 
     name, options = transform[0], dict(transform[1])
     if name == "OneOf":
-        options["transforms"] = [_make(each, size) for each in options["transforms"]]
+        options["transforms"] = [make_transform(each, size) for each in options["transforms"]]
     if name == "RandomResizedCrop":
         options["size"] = (size, size)
     return getattr(albumentations, name)(**options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from carlib.augment.transforms import REFLECT, Transform
 from carlib.errors import UsageError
@@ -14,7 +14,7 @@ class Preset:
     """An augmentation, as data.
 
     Args:
-        name: In PRESETS, or an expression (``preset_named``).
+        name: In PRESETS, one of your own, or an expression (``preset_named``).
         description: One sentence for people: what is done, and what it is for.
         transforms: (albumentations class name, its arguments) in order, each with its
             probability ``p``. One of RandomResizedCrop gets the photo size filled in. Those of
@@ -32,7 +32,7 @@ class Preset:
 
     name: str
     description: str
-    transforms: tuple[Transform, ...] = ()
+    transforms: tuple[Transform, ...] = field(default=(), hash=False)  # options have no hash
     margin: float = 1.0
 
     def __post_init__(self) -> None:

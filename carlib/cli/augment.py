@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carlib.augment import PRESETS, TRANSFORMS
-from carlib.cli.shared import command, show
+from carlib.cli.shared import add_use, command, show
 from carlib.errors import DataError, UsageError
 
 _TAB = " " * 11
@@ -38,13 +38,17 @@ def add(commands: Any) -> None:
         ("--cutmix", "alpha of patches from another photo; 0: off (%(default)g)"),
     ):
         augment.add_argument(option, type=float, default=0.0, metavar="X", help=text)
+    add_use(augment)
 
 
 def _run(given: argparse.Namespace) -> int:
     from carlib.augment import Augmentation, entry_size, preset_named, preview_grid
     from carlib.catalog import read_catalog
     from carlib.files import write_whole
+    from carlib.using import use
 
+    for path in given.use:
+        use(path)
     for name, low, high in (("size", 16, 2048), ("photos", 1, 1000), ("seed", 0, 2**32 - 1)):
         if not low <= getattr(given, name) <= high:
             raise UsageError(f"--{name} must be {low} to {high}; received {getattr(given, name)}")

@@ -76,7 +76,7 @@ def add_use(command: argparse.ArgumentParser) -> None:
         type=named,
         default=[],
         metavar="FILE.py",
-        help="Python to run first, which may register backbones of your own (docs/own.md)",
+        help="Python to run first, which may register what is of your own (docs/own.md)",
     )
 
 

@@ -16,6 +16,7 @@ from carlib.experiments.search import round_after
 from carlib.models.own import known
 from carlib.recipes import RECIPES, load_recipe
 from carlib.spec import Recipe, with_settings
+from carlib.using import use as use_file
 
 KEYS = (
     *("name", "base", "set", "seeds", "folds", "validation_share", "hours", "judge", "keep", "use"),
@@ -90,6 +91,8 @@ def _experiment(said: Mapping[str, Any], path: Path) -> Experiment:
     for file in use:
         if not Path(file).is_file():
             raise UsageError(f"use: there is no file {file}; give its path from the plan's folder")
+    for file in use if "search" in said else ():  # whose arms are made of presets, here
+        use_file(file)
     if not use:  # which may register others
         for arm in everyone:
             look_up(known(), arm.recipe.model.backbone, "backbone")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from carlib.augment import (
     Augmentation,
     Mix,
+    Preset,
+    add_preset,
     draw_mix,
     entry_size,
     item_seed,
     make_augmenter,
+    own_presets,
     skips,
 )
 from carlib.catalog import Catalog
@@ -91,6 +95,9 @@ class Items:
         view: What is made of them.
         seed: Of the augmentation.
         read: From a path to a uint8 RGB photo. Defaults to reading the file.
+
+    Attributes:
+        presets: Of a user's own that the view names: none, or one.
     """
 
     def __init__(
@@ -101,15 +108,17 @@ class Items:
         read: Callable[[str], np.ndarray] = read_photo,
     ):
         self.paths, self.view, self.seed, self.read = catalog.paths, view, seed, read
+        self.presets = own_presets(view.preset)
         self.augmentation = view.augmentation
         self.skip = self.augmentation.skip
         self.entry = entry_size(view.preset, view.size)
         self.augment = make_augmenter(view.preset, view.size, view.erasing)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The augmenter is a closure; a spawned worker makes its own.
+        # The augmenter is a closure; a spawned worker makes its own. It has run no user's file, so
+        # a preset of theirs comes along.
         catalog = Catalog(tuple(map(str, range(len(self.paths)))), self.paths)
-        return Items, (catalog, self.view, self.seed, self.read)
+        return _items, (self.presets, catalog, self.view, self.seed, self.read)
 
     def __call__(self, epoch: int, number: int) -> np.ndarray:
         photo, seed = self.read(self.paths[number]), item_seed(self.seed, epoch, number)
@@ -142,3 +151,9 @@ class Items:
             for row, mix in enumerate(self.mixes(epoch, numbers)):
                 photos[row] = mix(photos[row], partners[row])
         return photos
+
+
+def _items(presets: tuple[Preset, ...], *given: Any) -> Items:
+    for preset in presets:
+        add_preset(preset)
+    return Items(*given)

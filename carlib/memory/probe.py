@@ -106,8 +106,8 @@ def probe(recipe: Recipe, classes: int, *, timeout: float = TIMEOUT) -> tuple[Li
     """Run two small steps of each phase, on the GPU that is there, else on the CPU, and measure.
 
     The steps are those that a run takes, with random weights and photos; where Keras compiles
-    them with XLA, it does here too. This process should have nothing on the GPU yet. A backbone of
-    a user's own is known there by the files that this process has used (``carlib.using``).
+    them with XLA, it does here too. This process should have nothing on the GPU yet. A backbone or
+    head of a user's own is known there by the files that this process has used (``carlib.using``).
 
     Args:
         recipe: Of the phases.
@@ -115,14 +115,17 @@ def probe(recipe: Recipe, classes: int, *, timeout: float = TIMEOUT) -> tuple[Li
         timeout: Seconds that a phase may take. Defaults to 900.
 
     Raises:
-        UsageError: A backbone that no file has registered.
+        UsageError: A backbone or head that no file has registered.
         RunError: A step that ran out of memory or of time, or a process that died.
     """
-    if recipe.model.backbone not in BACKBONES and not used():
-        raise UsageError(
-            f"the probe's processes do not know {recipe.model.backbone!r}, which no file has "
-            "registered: put its add_backbone into a Python file and give that to --use"
-        )
+    backbone, head = recipe.model.backbone, recipe.model.head
+    own = {"backbone": "" if backbone in BACKBONES else backbone, "head": head}
+    for kind, name in own.items():
+        if name and not used():
+            raise UsageError(
+                f"the probe's processes do not know {name!r}, which no file has registered: put "
+                f"its add_{kind} into a Python file and give that to --use"
+            )
     recipe = recipe.with_probe()
     device = "CPU:0" if device_names() == "CPU" else "GPU:0"
     environment = dict(os.environ)

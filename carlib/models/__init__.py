@@ -3,7 +3,7 @@
 This module is the table, and who adds to it, free of TensorFlow; ``carlib.models.build`` builds.
 """
 
-from carlib.models.own import add_backbone
+from carlib.models.own import add_backbone, add_head
 from carlib.models.table import BACKBONES, Backbone
 
-__all__ = ["BACKBONES", "Backbone", "add_backbone"]
+__all__ = ["BACKBONES", "Backbone", "add_backbone", "add_head"]

@@ -11,9 +11,11 @@ from keras import layers
 
 from carlib.errors import RunError, UsageError, look_up, suggestion
 from carlib.models.efficientnet import efficientnet_features, efficientnet_release
+from carlib.models.graph import check_layers
 from carlib.models.h5_file import load_h5
+from carlib.models.head import classified
 from carlib.models.lite import lite_features, lite_weights_file, load_lite_weights
-from carlib.models.own import known, own
+from carlib.models.own import check_head, known, own
 from carlib.models.releases import fetch
 from carlib.models.table import OWN, Backbone
 from carlib.models.tiny import tiny_features
@@ -42,8 +44,8 @@ def build_model(spec: ModelSpec, classes: int, *, seed: int = 0) -> keras.Model:
         probabilities (B, classes), float32.
 
     Raises:
-        UsageError: Unknown backbone, weights it does not have, or one of your own that is not
-            of Keras' layers.
+        UsageError: Unknown backbone or head, weights it does not have, or one of your own that is
+            not of Keras' layers.
         RunError: Weights that cannot be read or fetched, a layer that belongs to no block.
 
     >>> model = build_model(ModelSpec("tiny", 32), 3)
@@ -60,32 +62,13 @@ def build_model(spec: ModelSpec, classes: int, *, seed: int = 0) -> keras.Model:
     try:
         photos = keras.Input((spec.size, spec.size, 3), name="photos")
         x = _features(backbone, photos, spec.drop_connect)
-        x = _pooled(x, spec.pooling)
-        if spec.head_norm:
-            x = layers.BatchNormalization(name="head_norm")(x)
-        if spec.hidden:
-            x = layers.Dense(spec.hidden, activation="relu", name="head_hidden")(x)
-        x = layers.Dropout(spec.dropout, name="head_dropout")(x)
-        # float32: probabilities in half precision lose the small ones.
-        x = layers.Dense(classes, activation="softmax", dtype="float32", name="head_classes")(x)
+        x = classified(x, spec, classes)
         model = keras.Model(photos, x, name=re.sub(r"\W", "_", backbone.name))
     finally:
         keras.config.set_dtype_policy(before)
     if source:
         _load(model, backbone, source)
     return model
-
-
-def _pooled(x: Any, pooling: str) -> Any:
-    """From the last feature map to a vector a photo; the layer that ends it is "head_pool"."""
-    if pooling == "average":
-        return layers.GlobalAveragePooling2D(name="head_pool")(x)
-    if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="head_pool")(x)
-    average = layers.GlobalAveragePooling2D(name="head_average")(x)
-    return layers.Concatenate(name="head_pool")(
-        [average, layers.GlobalMaxPooling2D(name="head_max")(x)]
-    )
 
 
 def backbone_features(photos: Any, name: str, *, drop_connect: float = 0.2) -> Any:
@@ -132,6 +115,7 @@ def load_weights(model: keras.Model, name: str, weights: str = "imagenet") -> No
 def check_model(spec: ModelSpec) -> Backbone:
     """Return the backbone of a spec, or raise UsageError before anything is built."""
     backbone = look_up(known(), spec.backbone, "backbone")
+    check_head(spec.head)
     _check_weights(backbone, spec.weights)
     return backbone
 
@@ -182,14 +166,7 @@ def _own_features(backbone: Backbone, photos: Any, drop: float) -> Any:
             f"the features of backbone {backbone.name!r} are no network from its photos to their "
             f"end ({' '.join(str(error).split())}); build them of the photos, each layer named once"
         ) from error
-    for made in laid.operations:
-        keras_own = type(made).__module__.split(".")[0] == "keras"
-        single = isinstance(made, layers.Layer) and not isinstance(made, keras.Model)
-        if not (keras_own and single) or isinstance(made, layers.Lambda):
-            raise UsageError(
-                f"backbone {backbone.name!r}: {made.name!r} is a {type(made).__name__}; build it "
-                "of single layers of keras.layers, Lambda excepted, which plain Keras opens"
-            )
+    check_layers(laid, f"backbone {backbone.name!r}")
     if "head" in blocks(laid):
         raise UsageError(
             f"backbone {backbone.name!r} has layers named head_..., as the classifier's are; name "

@@ -1,4 +1,4 @@
-"""A network laid again over other photos, layer by layer, flat."""
+"""Networks layer by layer: laid again over other photos, flat; held to what plain Keras opens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 from keras import layers
+
+from carlib.errors import UsageError
 
 
 def lay_over(original: Any, photos: Any, make: Callable[[Any], Any]) -> Any:
@@ -49,3 +51,26 @@ def fresh(layer: Any, **changes: Any) -> Any:
     config = {**layer.get_config(), **changes}
     del config["dtype"]  # the policy the original was built under
     return type(layer).from_config(config)
+
+
+def check_layers(laid: Any, whose: str) -> None:
+    """Refuse a network that plain Keras could not open once it is saved.
+
+    Args:
+        laid: Functional model.
+        whose: For the message, such as "backbone 'mine'".
+
+    Raises:
+        UsageError: An operation that is no single layer of ``keras.layers``, or a Lambda.
+
+    >>> photos = keras.Input((8, 8, 3))
+    >>> check_layers(keras.Model(photos, layers.Conv2D(2, 3)(photos)), "backbone 'mine'")
+    """
+    for made in laid.operations:
+        keras_own = type(made).__module__.split(".")[0] == "keras"
+        single = isinstance(made, layers.Layer) and not isinstance(made, keras.Model)
+        if not (keras_own and single) or isinstance(made, layers.Lambda):
+            raise UsageError(
+                f"{whose}: {made.name!r} is a {type(made).__name__}; build it of single layers of "
+                "keras.layers, Lambda excepted, which plain Keras opens"
+            )

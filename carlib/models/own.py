@@ -1,6 +1,7 @@
-"""Backbones of a user's own, beside the table's: registered, looked up, called.
+"""Backbones and heads of a user's own, beside carlib's: registered, looked up, called.
 
-Free of TensorFlow, as the table is; ``carlib.models.build`` checks what they lay.
+Free of TensorFlow, as the table is; ``carlib.models.build`` and ``carlib.models.head`` check what
+they lay.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from carlib.errors import UsageError
+from carlib.errors import UsageError, look_up
 from carlib.models.table import BACKBONES, OWN, Backbone
 from carlib.registry import Registry
 
@@ -40,7 +41,9 @@ class Own:
             self.weights(model, source)
 
 
+Head = Callable[[Any, int], Any]
 _own: Registry[Own] = Registry("backbone", lambda: BACKBONES)
+_heads: Registry[Head] = Registry("head", lambda: ())
 
 
 def add_backbone(
@@ -107,3 +110,49 @@ def own(name: str) -> Own:
 def forget(name: str) -> None:
     """Take a backbone of your own out again; a name that is not there is none."""
     _own.forget(name)
+
+
+def add_head(name: str, head: Head) -> None:
+    """Register a head of your own, for every recipe of this process.
+
+    Args:
+        name: What a recipe's ``model.head`` says.
+        head: ``head(pooled, classes)``: from the pooled features, a Keras tensor (B, C), and the
+            number of classes to what the classifier sees, (B, N). It is built of single layers of
+            ``keras.layers``, each with a name of its own that begins with head_.
+
+    Raises:
+        UsageError: No function, or a name registered with something else (the same again replaces
+            it).
+
+    >>> add_head("plain", lambda pooled, classes: pooled)
+    >>> check_head("plain")
+    >>> forget_head("plain")
+    """
+    if not callable(head):
+        raise UsageError(
+            f"head {name!r} must be a function of pooled and classes; received {head!r}"
+        )
+    _heads.add(name, head)
+
+
+def check_head(name: str) -> None:
+    """Raise UsageError where no head of that name is registered; "" stands for carlib's own."""
+    if name and not _heads.things:
+        raise UsageError(
+            f"unknown head {name!r}: none is registered; put its add_head into a Python file and "
+            "give that to --use, or leave model.head at ''"
+        )
+    if name:
+        look_up(_heads.things, name, "head")
+
+
+def lay_head(name: str, pooled: Any, classes: int) -> Any:
+    """Return what a registered head makes of pooled features; what it raises becomes one line."""
+    with _heads.told(name):
+        return _heads.things[name](pooled, classes)
+
+
+def forget_head(name: str) -> None:
+    """Take a head of your own out again; a name that is not there is none."""
+    _heads.forget(name)

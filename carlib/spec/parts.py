@@ -35,6 +35,8 @@ class ModelSpec:
             False.
         hidden: Units of a dense layer with ReLU between the pooled features and the classifier;
             0 means none. Defaults to 0.
+        head: Name of a head of your own, which lays what is between the pooled features and the
+            classifier (docs/own.md); "" means ``head_norm`` and ``hidden``. Defaults to "".
         dropout: Share of what the classifier sees that is dropped: of the pooled features, or of
             the hidden layer's. Defaults to 0.2.
         drop_connect: Share of photos for which the deepest block with a skip connection is left
@@ -56,6 +58,7 @@ class ModelSpec:
     pooling: str = "average"
     head_norm: bool = False
     hidden: int = 0
+    head: str = ""
     dropout: float = 0.2
     drop_connect: float = 0.2
     weights: str = "none"
@@ -68,6 +71,13 @@ class ModelSpec:
         one_of(self, "pooling", POOLINGS)
         flag(self, "head_norm")
         number(self, "hidden", 0, 65_536, whole=True)
+        if self.head != "":
+            text(self, "head")
+        if self.head and (self.head_norm or self.hidden):
+            raise UsageError(
+                f"ModelSpec: head {self.head!r} lays its own layers, and head_norm or hidden asks "
+                "for carlib's; leave these at false and 0, or head at ''"
+            )
         for name in ("dropout", "drop_connect"):
             number(self, name, 0, 0.95, whole=False)
         one_of(self, "dtype", DTYPES)
@@ -98,8 +108,8 @@ class Recipe:
         training_share: Share of each class's training photos that train, above 0 to 1; who
             validates stays the same. For learning curves and cheap trials. Defaults to 1.
         monitor: What makes an epoch the best one, on validation: "accuracy", "macro_f1"
-            (higher), "loss", "log_loss" (lower), or the name of a Keras metric. Defaults to
-            "accuracy".
+            (higher), "loss", "log_loss" (lower), the name of a Keras metric, or one of your own.
+            Defaults to "accuracy".
         determinism: "exact" (bit for bit repeatable, op determinism on) or "fast".
         description: One sentence on what it is for.
         measured: The command it was measured with, and what came out; "" where it was not.
