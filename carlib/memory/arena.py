@@ -75,7 +75,7 @@ def runs_in(tape: Tape, fixed: int, nbytes: int) -> bool:
 
     Args:
         tape: Of the step.
-        fixed: Bytes of what is there all along, at the region's start.
+        fixed: Bytes of what is there all along, in small pieces side by side.
         nbytes: Of the region.
 
     >>> tape = Tape()
@@ -83,9 +83,9 @@ def runs_in(tape: Tape, fixed: int, nbytes: int) -> bool:
     >>> runs_in(tape, 1024, 3072), runs_in(tape, 1024, 3000)
     (True, False)
     """
-    arena = Arena(nbytes)
-    if fixed and arena.take(fixed) is None:
+    if nbytes < fixed:
         return False
+    arena = Arena(nbytes - fixed)
     places: dict[int, int] = {}
     for turn in tape.turns():
         if turn.taken is not None:
