@@ -58,7 +58,8 @@ def application_features(photos: Any, name: str, *, drop_connect: float = 0.2) -
             out in training, where the network has such a way; else nothing is. Defaults to 0.2.
     """
     made = APPLICATIONS[name]
-    original = original_of(name)
+    # Of the photos' side: how much some of them pad is decided there.
+    original = original_of(name, photos.shape[1:])
     names = names_of(original, made.rename)
     scaled = _scaling(made.scaling)(photos)
     drops = [each for each in original.operations if _drops(each)]
@@ -86,21 +87,29 @@ def application_features(photos: Any, name: str, *, drop_connect: float = 0.2) -
             return layers.Add(name=new)
         return lambda x: x  # x + 3 and x / 6 around the ReLU6 of a hard sigmoid
 
-    return lay_over(original, scaled, make)
+    x = lay_over(original, scaled, make)
+    if not any(each.startswith("top_") for each in names.values()):
+        x = layers.Activation("linear", name="top_activation")(x)
+    return x
 
 
-def original_of(name: str) -> Any:
-    """Return keras' own network, without weights and classifier."""
+def original_of(name: str, shape: tuple[int, int, int] | None = None) -> Any:
+    """Return keras' own network, without weights and classifier.
+
+    Args:
+        name: In APPLICATIONS.
+        shape: Of its photos; None for any. Defaults to None.
+    """
     made = APPLICATIONS[name]
     maker = getattr(keras.applications, made.maker)
-    return maker(weights=None, include_top=False, **made.options)
+    return maker(weights=None, include_top=False, input_shape=shape, **made.options)
 
 
 def names_of(original: Any, rename: Name) -> dict[str, str]:
     """Return what each of a network's operations is called here, by its name there.
 
-    One without a name of its own belongs to the block of what takes its output; it is named by its
-    kind and its place among those.
+    One without a name of its own belongs to the block of what takes its output, a sum to that of
+    the last it adds; it is named by its kind and its place among those.
     """
     operations = [each for each in original.operations if not isinstance(each, layers.InputLayer)]
     found: dict[str, str] = {}
@@ -108,12 +117,16 @@ def names_of(original: Any, rename: Name) -> dict[str, str]:
     for operation in [*operations, *(each for several in inner for each in several)]:
         if name := rename(operation.name):
             found[operation.name] = name
-    # What comes before the first fork, and has no name of its own, is the stem's.
+    # What comes before the first fork and the first named block is the stem's.
     fork = next(at for at, each in enumerate(operations) if len(_takers(each)) > 1)
+    named = (at for at, each in enumerate(operations) if found.get(each.name, "")[:5] == "block")
+    stem = min(fork + 1, next(named))
     for at, operation in reversed(list(enumerate(operations))):
         if operation.name not in found:
             takers = [found[each.name] for each in _takers(operation)] or ["top_"]
-            block = "stem" if at <= fork else takers[0].split("_")[0]
+            added = [found[each.name] for each in _givers(operation) if each.name in found]
+            of = added[-1] if added and len(_givers(operation)) > 1 else takers[0]
+            block = "stem" if at < stem else of.split("_")[0]
             kind = type(operation).__name__.lower()
             places = sum(each.startswith(f"{block}_{kind}") for each in found.values())
             found[operation.name] = f"{block}_{kind}{places}"
@@ -168,11 +181,15 @@ def _takers(operation: Any) -> list[Any]:
     return [node.operation for node in operation._outbound_nodes]
 
 
+def _givers(operation: Any) -> list[Any]:
+    return [tensor._keras_history.operation for tensor in keras.tree.flatten(operation.input)]
+
+
 def _drops(operation: Any) -> bool:
     """Whether an operation leaves out a block: a drop by photos, or where a drop of 0 would be."""
     if isinstance(operation, layers.Dropout):
         return operation.noise_shape is not None
-    return operation.name.endswith("_identity")
+    return bool(operation.name.endswith("_identity"))
 
 
 def _is_hard_sigmoid(operation: Any) -> bool:
@@ -210,7 +227,7 @@ def _resnet(name: str) -> str:
     if found := re.match(r"pool(\d)_(bn|relu|conv|pool|pad)$", name):
         if found[1] == "1":
             return f"stem_pool_{found[2]}"
-        return f"block{int(found[1]) - 1}pool_{found[2]}"  # between two groups of DenseNet
+        return f"block{int(found[1]) - 1}z_{found[2]}"  # between two groups of DenseNet
     if name.startswith("conv1_"):
         return f"stem_{name}"
     if name in ("bn", "relu", "post_bn", "post_relu"):
@@ -223,7 +240,7 @@ def _convnext(name: str) -> str:
         stage, block, rest = int(found[1]), int(found[2]), found[3]
         return f"block{stage + 1}{string.ascii_lowercase[block]}_{rest}"
     if found := re.match(r"convnext_tiny_downsampling_(\w+)_(\d)$", name):
-        return f"block{int(found[2]) + 2}down_{found[1]}"
+        return f"block{int(found[2]) + 1}z_{found[1]}"
     if name.startswith("convnext_tiny_stem"):
         return name.replace("convnext_tiny_stem", "stem").replace("stem_stem", "stem")
     return "top_norm" if name.startswith("layer_normalization") else ""
@@ -241,7 +258,9 @@ def _inception(name: str) -> str:
     found = re.match(r"mixed(\d+)(?:_(\d))?$", name)
     if not found:
         return ""
-    return f"block{int(found[1]) + 1}a_mixed{found[2] or ''}"
+    # "mixed9_1" is inside "mixed10".
+    number = int(found[1]) + int(found[2] or 0) + 1
+    return f"block{number}a_mixed{'_inner' * bool(found[2])}"
 
 
 def _release(folder: str, file: str, digest: str) -> Release:
