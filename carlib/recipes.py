@@ -105,6 +105,31 @@ RECIPES = {
             ),
         ),
         Recipe(
+            name="small-resnet",
+            description=(
+                "A small ResNet from scratch on photos of 40 px, three in five clean: SGD at "
+                "0.5, cosine. Not measured yet."
+            ),
+            model=ModelSpec("small-resnet", 40, drop_connect=0.0),
+            phases=(
+                Phase(
+                    "all",
+                    epochs=60,
+                    lr=0.5,
+                    batchnorm="trained",
+                    schedule="cosine",
+                    warmup=1.0,
+                    optimizer="sgd",
+                    # As an L2 of 1e-4 comes to beside a momentum of 0.9: ten steps' worth of it.
+                    weight_decay=1e-3,
+                    clip=1.0,
+                    batch_size=128,
+                    augment="scratch",
+                    clean_share=0.6125,
+                ),
+            ),
+        ),
+        Recipe(
             name="b0-staged",
             description=(
                 "EfficientNet-B0 at 224 px in three stages: head, upper half, everything; tune "

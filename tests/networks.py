@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import h5py
 import keras
 import numpy as np
 
-from carlib.models.build import build_model
+from carlib.models.build import blocks, build_model
 from carlib.spec import ModelSpec
 
-SMALLEST = ("tiny", "efficientnet-lite0", "efficientnet-b0", "xception")  # of each family
+# Of each family; test_applications.py has the other networks of keras.applications.
+SMALLEST = (
+    *("tiny", "small-resnet", "efficientnet-lite0", "efficientnet-b0", "xception"),
+    "mobilenetv3-small",
+)
 
 
 def two_photos(size: int = 64) -> np.ndarray:
@@ -35,7 +40,8 @@ def enliven(model: Any, seed: int = 5) -> Any:
     drops = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
     kept = [norm.momentum for norm in norms], [drop.rate for drop in drops]
     for norm in norms:
-        norm.gamma.assign(rng.uniform(0.5, 1.5, norm.gamma.shape))
+        if norm.scale:
+            norm.gamma.assign(rng.uniform(0.5, 1.5, norm.gamma.shape))
         norm.beta.assign(rng.normal(0, 0.3, norm.beta.shape))
         norm.momentum = 0.0
     for drop in drops:
@@ -89,3 +95,31 @@ def _texts(group: Any, attribute: str, texts: list[str], part: int | None) -> No
         return
     for number, start in enumerate(range(0, len(encoded), part)):
         group.attrs[f"{attribute}{number}"] = np.array(encoded[start : start + part])
+
+
+def check_layers_and_names(model: Any) -> None:
+    """Only layers of Keras' own, flat, each in a block, blocks in order."""
+    for layer in model.layers:
+        assert type(layer).__module__.startswith("keras."), layer
+        assert not isinstance(layer, keras.Model), layer
+    names = list(blocks(model))
+    assert names[0] == "stem"
+    assert names[-2:] == ["top", "head"]
+    order = [(int(re.findall(r"\d+", block)[0]), block) for block in names[1:-2]]
+    assert order == sorted(order)
+
+
+def check_cuts(model: Any) -> None:
+    """Nothing leads around a block: all comes from the block itself or the last of that below."""
+    below, made = None, {id(model.input): "photos"}
+    for block, members in blocks(model).items():
+        taken = {
+            made[id(tensor)]
+            for layer in members
+            for tensor in keras.tree.flatten(layer.input)
+            if id(tensor) in made
+        }
+        assert taken == {below or "photos"}, block
+        made.update({id(layer.output): f"{block}, inside" for layer in members})
+        below = f"{block}, last"
+        made[id(members[-1].output)] = below

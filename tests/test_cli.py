@@ -256,11 +256,16 @@ def test_augment_explains_its_presets(capsys):
 
 def test_models_lists_every_backbone(capsys):
     assert main(["models"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    head, *lines = capsys.readouterr().out.splitlines()
+    lines = lines[: lines.index("")]
     assert [line.split()[0] for line in lines] == list(BACKBONES)
-    assert "imagenet, noisy-student  E" in lines[list(BACKBONES).index("efficientnet-b3")]
-    assert all(" billion multiply-adds  none" in line for line in lines)
-    assert "0.41 billion" in lines[list(BACKBONES).index("efficientnet-lite0")]
+    assert "none, imagenet, noisy-student E" in lines[list(BACKBONES).index("efficientnet-b3")]
+    lite0 = "efficientnet-lite0   224                   0.41    3,413,024        52.5   75.1  none"
+    assert lines[list(BACKBONES).index("efficientnet-lite0")].startswith(lite0)
+    for words in ("px", "billion multiply-adds", "parameters", "MB a photo", "top-1"):
+        at = head.index(words) + len(words)
+        assert lines[-1][at - 1] != " ", words  # right-aligned under its word
+        assert lines[-1][at] == " ", words
     assert main(["models", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)["models"]
     assert {each["name"]: each["size"] for each in said}["efficientnet-b7"] == 600

@@ -25,7 +25,14 @@ from carlib.spec import ModelSpec
 
 MIB = 2**20
 # Of each family the smallest: the others repeat its blocks.
-SMALLEST = {"tiny": 32, "efficientnet-lite0": 64, "efficientnet-b0": 64, "xception": 96}
+SMALLEST = {
+    "tiny": 32,
+    "small-resnet": 32,
+    "efficientnet-lite0": 64,
+    "efficientnet-b0": 64,
+    "xception": 96,
+    "mobilenetv3-small": 64,
+}
 
 
 def peak(case, batch=None):

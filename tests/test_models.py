@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 import keras
 import numpy as np
 import pytest
-from networks import SMALLEST, built, enliven, two_photos
+from networks import SMALLEST, built, check_cuts, check_layers_and_names, enliven, two_photos
 from plain_keras import predict_elsewhere
 
 from carlib.errors import RunError, UsageError
 from carlib.freeze import Freezer, multiply_adds
+from carlib.memory.estimate import EVERYTHING
+from carlib.memory.step import training_step
 from carlib.models import BACKBONES, build
 from carlib.models.build import blocks, build_model, check_model, resized
 from carlib.models.table import Backbone
@@ -42,16 +42,26 @@ def test_the_table(name):
     "name",
     [
         "tiny",
+        *("small-resnet", "small-resnet2", "small-resnet4", "mobilenetv3-small"),
         *(f"efficientnet-lite{number}" for number in range(3)),
         *(f"efficientnet-b{number}" for number in range(3)),
     ],
 )
 def test_the_multiply_adds_are_those_of_the_network(name):
-    """Counted differently by who publishes them: with or without norms, biases, the classifier."""
+    """Counted differently by who publishes them: with or without norms, biases, the classifier.
+
+    The other two figures are carlib's own.
+    """
     backbone = BACKBONES[name]
-    model = build_model(ModelSpec(name, backbone.size), 1000 if name != "tiny" else 10)
+    small = backbone.size < 100
+    model = build_model(ModelSpec(name, backbone.size), 10 if small else 1000)
     counted = sum(map(multiply_adds, model.layers[1:])) / 1e9
     assert backbone.gflops == pytest.approx(counted, rel=0.12)
+    head = sum(layer.count_params() for layer in blocks(model)["head"])
+    assert backbone.parameters == model.count_params() - head
+    Freezer(model).apply(EVERYTHING)
+    two = [training_step(model, EVERYTHING, batch).tape.peak().nbytes for batch in (32, 64)]
+    assert backbone.photo_mb == pytest.approx((two[1] - two[0]) / 32 / 2**20, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,11 @@ def test_the_multiply_adds_are_those_of_the_network(name):
         ({"weights": (1,)}, "weights must be a tuple of names"),
         ({"description": "a\nb"}, "description must be one line of text"),
         ({"description": ""}, "description must be one line of text"),
+        ({"parameters": -1}, "parameters must be a whole number, from 0; received -1"),
+        ({"photo_mb": -1}, "photo_mb must be a number from 0; received -1"),
+        ({"top1": 101}, "top1 must be a number from 0 to 100; received 101"),
+        ({"least": 0}, "least must be a whole number of px, from 1; received 0"),
+        ({"least": 225}, r"least must be size \(224 px\) at the most; received 225"),
     ],
 )
 def test_a_row_that_is_nonsense_is_refused(fields, message):
@@ -90,32 +105,13 @@ def test_probabilities_in_float32(photos, name):
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_only_keras_own_layers_flat_and_named_by_block(name):
-    model = built(name)
-    for layer in model.layers:
-        assert type(layer).__module__.startswith("keras."), layer
-        assert not isinstance(layer, keras.Model), layer
-    names = list(blocks(model))
-    assert names[0] == "stem"
-    assert names[-2:] == ["top", "head"]
-    order = [(int(re.findall(r"\d+", block)[0]), block) for block in names[1:-2]]
-    assert order == sorted(order)
+    check_layers_and_names(built(name))
 
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_nothing_leads_around_a_block(name):
     """What a layer takes is its own block's, or the last of the block below: a cut is clean."""
-    below, made = None, {id(built(name).input): "photos"}
-    for block, members in blocks(built(name)).items():
-        taken = {
-            made[id(tensor)]
-            for layer in members
-            for tensor in keras.tree.flatten(layer.input)
-            if id(tensor) in made
-        }
-        assert taken == {below or "photos"}, block
-        made.update({id(layer.output): f"{block}, inside" for layer in members})
-        below = f"{block}, last"
-        made[id(members[-1].output)] = below
+    check_cuts(built(name))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +121,7 @@ def test_nothing_leads_around_a_block(name):
         ("efficientnet-lite0", "block6d", 14 / 16),
         ("efficientnet-b0", "block6d", 14 / 16),
         ("xception", "block12a", 10 / 12),
+        ("small-resnet", "block3b", 1.0),
     ],
 )
 def test_drop_connect_grows_with_depth(name, deepest, share):
@@ -237,6 +234,7 @@ def test_tiny_is_tiny():
     [
         (ModelSpec("efficentnet-b0", 64), UsageError, "did you mean 'efficientnet-b0'"),
         (ModelSpec("tiny", 64, weights="imagenet"), UsageError, "'tiny' has no 'imagenet'"),
+        (ModelSpec("inception-v3", 74), UsageError, "takes photos of 75 px or more; received 74"),
         (
             ModelSpec("efficientnet-lite0", 64, weights="noisy-student"),
             UsageError,

@@ -59,6 +59,11 @@ ORIGINALS = {
     ),
     "efficientnet-b0": efficientnet_b0,
     "xception": xception,
+    "small-resnet": lambda floats: above_scaling(built("small-resnet"), floats / 127.5 - 1),
+    # What keras' own network makes of them: test_applications.py.
+    "mobilenetv3-small": lambda floats: above_scaling(
+        built("mobilenetv3-small"), floats / 127.5 - 1
+    ),
 }
 
 

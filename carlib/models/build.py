@@ -10,6 +10,7 @@ import keras
 from keras import layers
 
 from carlib.errors import RunError, UsageError, look_up, suggestion
+from carlib.models.applications import APPLICATIONS, application_features, load_application
 from carlib.models.efficientnet import efficientnet_features, efficientnet_release
 from carlib.models.graph import check_layers
 from carlib.models.h5_file import load_h5
@@ -17,6 +18,7 @@ from carlib.models.head import classified
 from carlib.models.lite import lite_features, lite_weights_file, load_lite_weights
 from carlib.models.own import check_head, known, own
 from carlib.models.releases import fetch
+from carlib.models.small_resnet import small_resnet_features
 from carlib.models.table import OWN, Backbone
 from carlib.models.tiny import tiny_features
 from carlib.models.torch_file import read_state_dict
@@ -116,8 +118,23 @@ def check_model(spec: ModelSpec) -> Backbone:
     """Return the backbone of a spec, or raise UsageError before anything is built."""
     backbone = look_up(known(), spec.backbone, "backbone")
     check_head(spec.head)
+    check_side(backbone, spec.size)
     _check_weights(backbone, spec.weights)
     return backbone
+
+
+def check_side(backbone: Backbone, size: int) -> None:
+    """Raise UsageError for photos that leave nothing at a backbone's end.
+
+    >>> check_side(known()["inception-v3"], 64)
+    Traceback (most recent call last):
+    carlib.errors.UsageError: backbone 'inception-v3' takes photos of 75 px or more; received 64 px
+    """
+    if size < backbone.least:
+        raise UsageError(
+            f"backbone {backbone.name!r} takes photos of {backbone.least} px or more; received "
+            f"{size} px"
+        )
 
 
 def _check_weights(backbone: Backbone, weights: str) -> None:
@@ -141,6 +158,10 @@ def _features(backbone: Backbone, photos: Any, drop: float) -> Any:
         return lite_features(photos, **factors, drop_connect=drop)
     if backbone.family == "xception":
         return xception_features(photos, drop_connect=drop)
+    if backbone.family == "small-resnet":
+        return small_resnet_features(photos, groups=int(backbone.depth), drop_connect=drop)
+    if backbone.family == "application":
+        return application_features(photos, backbone.name, drop_connect=drop)
     return efficientnet_features(photos, name=backbone.name, drop_connect=drop)
 
 
@@ -191,6 +212,8 @@ def _weights_source(backbone: Backbone, weights: str) -> Path | str | None:
         return lite_weights_file(backbone.name)
     if backbone.family == "xception":
         return fetch(IMAGENET)
+    if backbone.family == "application":
+        return fetch(APPLICATIONS[backbone.name].release)
     return fetch(efficientnet_release(backbone.name, weights))
 
 
@@ -201,6 +224,8 @@ def _load(model: keras.Model, backbone: Backbone, source: Path | str) -> None:
         load_lite_weights(model, read_state_dict(source))
     elif backbone.family == "xception":
         load_h5(model, source, block_name)
+    elif backbone.family == "application":
+        load_application(model, Path(source), backbone.name)
     else:
         load_h5(model, source)
 

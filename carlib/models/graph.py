@@ -20,8 +20,8 @@ def lay_over(original: Any, photos: Any, make: Callable[[Any], Any]) -> Any:
     Args:
         original: Functional model with one input and one output.
         photos: Keras tensor (B, S, S, 3).
-        make: From a layer of the original to what is called on the new inputs instead: one
-            tensor, or a list where the layer takes several.
+        make: From an operation of the original, most of them layers, to what is called on the
+            new inputs instead: one tensor, or a list where it takes several.
 
     >>> photos = keras.Input((8, 8, 3))
     >>> original = keras.Model(photos, layers.Conv2D(2, 3)(photos))
@@ -29,12 +29,12 @@ def lay_over(original: Any, photos: Any, make: Callable[[Any], Any]) -> Any:
     (None, 4, 4, 2)
     """
     tensors: dict[int, Any] = {id(original.input): photos}
-    for layer in original.layers:
-        if isinstance(layer, layers.InputLayer):
+    for operation in original.operations:
+        if isinstance(operation, layers.InputLayer):
             continue
-        inputs = [tensors[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
-        output = make(layer)(inputs[0] if len(inputs) == 1 else inputs)
-        tensors[id(layer.output)] = output
+        inputs = [tensors[id(tensor)] for tensor in keras.tree.flatten(operation.input)]
+        output = make(operation)(inputs[0] if len(inputs) == 1 else inputs)
+        tensors[id(operation.output)] = output
     return output
 
 

@@ -29,7 +29,7 @@ from carlib.errors import RunError, UsageError
 from carlib.files import write_whole
 from carlib.loader import View
 from carlib.metrics import is_higher_better
-from carlib.models.build import check_model
+from carlib.models.build import check_model, check_side
 from carlib.progress import say
 from carlib.runfolder import RunFolder, is_exported
 from carlib.schedules import make_optimizer, make_schedule
@@ -70,9 +70,10 @@ class Start:
 
 def check_names(recipe: Recipe) -> None:
     """Raise UsageError for a name in the recipe that no table has, before time is spent."""
-    check_model(recipe.model)
+    backbone = check_model(recipe.model)
     is_higher_better(recipe.monitor)
     for phase in recipe.phases:
+        check_side(backbone, phase.size or recipe.model.size)
         View.of(recipe.model, phase)
         make_optimizer(phase, make_schedule(phase, 1))
 
