@@ -20,7 +20,7 @@ from carlib.files import write_whole
 from carlib.models.table import BACKBONES
 
 HEAD = (
-    "| backbone | px | parameters | loss of the step | first step, s | saved, MB | opened: the same |\n"
+    "| backbone | px | parameters | its loss | first step, s | saved, MB | opened: the same |\n"
     "| --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
 )
 

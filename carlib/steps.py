@@ -11,7 +11,8 @@ import keras
 
 from carlib.features import head_of
 from carlib.freeze import norms_of
-from carlib.models.build import blocks, resized
+from carlib.models.build import blocks, check_side, resized
+from carlib.models.own import known
 from carlib.schedules import make_optimizer
 from carlib.schedules.optimizers import layered
 from carlib.spec import Phase, Recipe
@@ -25,6 +26,9 @@ def trainer_of(model: keras.Model, recipe: Recipe, phase: Phase) -> keras.Model:
         recipe: Its photo size holds where the phase has none.
         phase: Of the recipe.
 
+    Raises:
+        UsageError: Photos of a phase too small for the backbone.
+
     >>> from carlib.models.build import build_model
     >>> from carlib.spec import ModelSpec
     >>> phase = Phase("all", 1, 1e-3, size=48)
@@ -32,9 +36,10 @@ def trainer_of(model: keras.Model, recipe: Recipe, phase: Phase) -> keras.Model:
     >>> trainer_of(build_model(recipe.model, 3), recipe, phase).input_shape
     (None, 48, 48, 3)
     """
-    if phase.views:
-        return head_of(model)
-    return resized(model, phase.size or recipe.model.size)
+    size = phase.size or recipe.model.size
+    if backbone := known().get(recipe.model.backbone):
+        check_side(backbone, size)  # of cached features too: they are made of such photos
+    return head_of(model) if phase.views else resized(model, size)
 
 
 def loss_of(recipe: Recipe) -> keras.losses.Loss:

@@ -24,6 +24,7 @@ from carlib.models.applications import APPLICATIONS
 from carlib.models.build import build_model
 from carlib.models.table import BACKBONES
 from carlib.spec import ModelSpec, Phase, Recipe
+from carlib.steps import trainer_of
 from carlib.train.start import check_names
 
 SIZE = 80
@@ -142,3 +143,9 @@ def test_photos_too_small_for_it_are_refused_before_anything_runs(size, phase, m
     phases = (Phase("all", 1, 1e-3, size=phase),)
     with pytest.raises(UsageError, match=message):
         check_names(Recipe("r", ModelSpec("inception-v3", size), phases))
+
+
+def test_whatever_asks_for_a_step_of_photos_too_small_is_told():
+    recipe = Recipe("r", ModelSpec(ONE, 32), (Phase("all", 1, 1e-3, size=16),))
+    with pytest.raises(UsageError, match="takes photos of 32 px or more; received 16 px"):
+        trainer_of(keras.Model(), recipe, recipe.phases[0])
