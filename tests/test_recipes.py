@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from carlib.augment import PRESETS
+from carlib.augment import preset_named
 from carlib.errors import UsageError
 from carlib.models.table import BACKBONES
 from carlib.recipes import RECIPES, load_recipe
@@ -21,7 +21,8 @@ def test_a_named_recipe(name):
     assert recipe.description.endswith(".")
     assert "\n" not in recipe.description
     assert recipe.model.backbone in BACKBONES
-    assert {phase.augment for phase in recipe.phases} <= set(PRESETS)
+    for phase in recipe.phases:
+        preset_named(phase.augment)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -121,12 +121,16 @@ def names_of(original: Any, rename: Name) -> dict[str, str]:
     fork = next(at for at, each in enumerate(operations) if len(_takers(each)) > 1)
     named = (at for at, each in enumerate(operations) if found.get(each.name, "")[:5] == "block")
     stem = min(fork + 1, next(named))
+    of = {name: new.split("_")[0] for name, new in found.items()}  # whose block
     for at, operation in reversed(list(enumerate(operations))):
+        if operation.name not in of:
+            takers = [of[each.name] for each in _takers(operation)] or ["top"]
+            added = [of[each.name] for each in _givers(operation) if each.name in of]
+            summed = added and len(_givers(operation)) > 1
+            of[operation.name] = "stem" if at < stem else added[-1] if summed else takers[0]
+    for operation in operations:
         if operation.name not in found:
-            takers = [found[each.name] for each in _takers(operation)] or ["top_"]
-            added = [found[each.name] for each in _givers(operation) if each.name in found]
-            of = added[-1] if added and len(_givers(operation)) > 1 else takers[0]
-            block = "stem" if at < stem else of.split("_")[0]
+            block = of[operation.name]
             kind = type(operation).__name__.lower()
             places = sum(each.startswith(f"{block}_{kind}") for each in found.values())
             found[operation.name] = f"{block}_{kind}{places}"

@@ -31,10 +31,10 @@ class Backbone:
             Defaults to 0.4, about EfficientNet-B0's.
         parameters: Weights without the classifier, BatchNorm's moving statistics included.
             Defaults to 0: nobody said.
-        photo_mb: MB that each photo of ``size`` adds to the memory of a training step of all of
-            it, float32, by ``carlib.memory``. Defaults to 0: nobody said.
-        top1: Published ImageNet top-1, in %, of its "imagenet" weights. Defaults to 0: none.
-        least: Smallest photo side that leaves a feature map at its end, in px. Defaults to 1.
+        photo_mb: MB that each photo of ``size`` adds to the memory of a step that trains all of
+            it, BatchNorm too, in float32, by ``carlib.memory``. Defaults to 0: nobody said.
+        top1: Published ImageNet top-1 of the network, in %. Defaults to 0: none.
+        least: Smallest photo side that its source takes, in px. Defaults to 1.
 
     Raises:
         UsageError: A value out of its bounds.
@@ -108,35 +108,35 @@ class Backbone:
 # the others as ``carlib.freeze.multiply_adds`` counts them. Top-1: of Tan and Le 2019 and the
 # Lites' table; else of keras.io/api/applications and, of MobileNetV3, keras' own docstring.
 _FIGURES: dict[str, tuple[float, int, float, float]] = {
-    "tiny": (0.000316, 4_040, 0.607, 0.0),
-    "small-resnet": (0.663, 2_782_656, 8.37, 0.0),
-    "small-resnet2": (0.453, 680_384, 7.34, 0.0),
-    "small-resnet4": (0.873, 11_181_504, 8.81, 0.0),
-    "efficientnet-lite0": (0.407, 3_413_024, 52.5, 75.1),
-    "efficientnet-lite1": (0.631, 4_189_344, 78.7, 76.7),
-    "efficientnet-lite2": (0.899, 4_869_168, 99.9, 77.6),
-    "efficientnet-b0": (0.39, 4_049_564, 84.8, 77.1),
-    "efficientnet-b1": (0.7, 6_575_232, 137.0, 79.1),
-    "efficientnet-b2": (1.0, 7_768_562, 175.0, 80.1),
-    "efficientnet-b3": (1.8, 10_783_528, 300.0, 81.6),
-    "efficientnet-b4": (4.2, 17_673_816, 626.0, 82.9),
-    "efficientnet-b5": (9.9, 28_513_520, 1250.0, 83.6),
-    "efficientnet-b6": (19.0, 40_960_136, 2120.0, 84.0),
-    "efficientnet-b7": (37.0, 64_097_680, 3680.0, 84.3),
-    "xception": (8.4, 20_861_480, 230.0, 79.0),
-    "efficientnetv2-b0": (0.717, 5_919_312, 58.4, 78.7),
-    "efficientnetv2-b1": (1.2, 6_931_124, 89.0, 79.8),
-    "efficientnetv2-b2": (1.7, 8_769_374, 120.0, 80.5),
-    "efficientnetv2-b3": (3.01, 12_930_622, 192.0, 82.0),
-    "efficientnetv2-s": (8.36, 20_331_360, 433.0, 83.9),
-    "efficientnetv2-m": (24.6, 53_150_388, 1100.0, 85.3),
-    "efficientnetv2-l": (56.1, 117_746_848, 1930.0, 85.7),
-    "inception-v3": (5.71, 21_802_784, 89.6, 77.9),
-    "resnet50v2": (3.48, 23_564_800, 66.7, 76.0),
-    "densenet121": (2.83, 7_037_504, 123.0, 75.0),
-    "convnext-tiny": (4.46, 27_820_128, 277.0, 81.3),
-    "mobilenetv3-small": (0.0549, 939_120, 22.7, 68.1),
-    "mobilenetv3-large": (0.214, 2_996_352, 58.3, 75.6),
+    "tiny": (0.000316, 4_040, 0.636, 0.0),
+    "small-resnet": (0.663, 2_782_656, 8.78, 0.0),
+    "small-resnet2": (0.453, 680_384, 7.7, 0.0),
+    "small-resnet4": (0.873, 11_181_504, 9.24, 0.0),
+    "efficientnet-lite0": (0.407, 3_413_024, 55.1, 75.1),
+    "efficientnet-lite1": (0.631, 4_189_344, 82.5, 76.7),
+    "efficientnet-lite2": (0.899, 4_869_168, 105.0, 77.6),
+    "efficientnet-b0": (0.39, 4_049_564, 88.9, 77.1),
+    "efficientnet-b1": (0.7, 6_575_232, 144.0, 79.1),
+    "efficientnet-b2": (1.0, 7_768_562, 184.0, 80.1),
+    "efficientnet-b3": (1.8, 10_783_528, 315.0, 81.6),
+    "efficientnet-b4": (4.2, 17_673_816, 656.0, 82.9),
+    "efficientnet-b5": (9.9, 28_513_520, 1310.0, 83.6),
+    "efficientnet-b6": (19.0, 40_960_136, 2220.0, 84.0),
+    "efficientnet-b7": (37.0, 64_097_680, 3860.0, 84.3),
+    "xception": (8.4, 20_861_480, 241.0, 79.0),
+    "efficientnetv2-b0": (0.717, 5_919_312, 61.2, 78.7),
+    "efficientnetv2-b1": (1.2, 6_931_124, 93.3, 79.8),
+    "efficientnetv2-b2": (1.7, 8_769_374, 126.0, 80.5),
+    "efficientnetv2-b3": (3.01, 12_930_622, 201.0, 82.0),
+    "efficientnetv2-s": (8.36, 20_331_360, 454.0, 83.9),
+    "efficientnetv2-m": (24.6, 53_150_388, 1150.0, 85.3),
+    "efficientnetv2-l": (56.1, 117_746_848, 2020.0, 85.7),
+    "inception-v3": (5.71, 21_802_784, 94.0, 77.9),
+    "resnet50v2": (3.48, 23_564_800, 69.9, 76.0),
+    "densenet121": (2.83, 7_037_504, 129.0, 75.0),
+    "convnext-tiny": (4.46, 27_820_128, 290.0, 81.3),
+    "mobilenetv3-small": (0.0549, 939_120, 23.8, 68.1),
+    "mobilenetv3-large": (0.214, 2_996_352, 61.1, 75.6),
 }
 
 
