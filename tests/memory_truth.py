@@ -41,7 +41,7 @@ def built(case):
     model = {name: value for name, value in options.items() if name in HEAD}
     of_recipe = {name: value for name, value in options.items() if name in LOSS}
     options = {k: value for k, value in options.items() if k not in (*model, *of_recipe)}
-    phase = Phase("phase", 1, 1e-3, **options)
+    phase = Phase("phase", 1, **{"lr": 1e-3, **options})
     recipe = Recipe("case", ModelSpec(backbone, size, dtype=dtype, **model), (phase,), **of_recipe)
     model = build_model(recipe.model, 10)
     Freezer(model).apply(phase)

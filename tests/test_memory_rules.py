@@ -325,6 +325,7 @@ TRUTHS = (
     ("efficientnet-b0", 96, "float32", {"optimizer": "adam", "clip": 1.0, "batch_size": 8}),
     ("efficientnet-b0", 96, "float32", {"trains": 0.25, "ema": 0.9, "batch_size": 16}),
     ("xception", 96, "float32", {"trains": 0.5, "optimizer": "sgd", "batch_size": 4}),
+    ("efficientnet-lite0", 96, "float32", {"trains": "statistics", "lr": 0.0, "batch_size": 16}),
 )
 
 
