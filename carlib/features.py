@@ -57,11 +57,13 @@ def head_of(model: keras.Model) -> keras.Model:
     pooled = model.get_layer(POOL).output
     # By the graph, not one layer after the other: a head of somebody's own may branch. Through a
     # model that is not compiled, as in ``resized``.
-    return keras.models.clone_model(
+    made = keras.models.clone_model(
         keras.Model(pooled, model.output, name="head"),
         input_tensors=keras.Input(pooled.shape[1:], dtype=pooled.dtype, name="features"),
         clone_function=lambda layer: layer,
     )
+    made.dtype_policy = model.dtype_policy  # by which ``compile`` scales the loss, or does not
+    return made
 
 
 class FeatureCache:
@@ -94,7 +96,8 @@ class FeatureCache:
             ).encode()
         )
         for preset in loader.items.presets:  # whose name may stand for something else tomorrow
-            self._identity.update(json.dumps(asdict(preset), sort_keys=True).encode())
+            what = preset.name, preset.transforms, preset.margin
+            self._identity.update(json.dumps(what, sort_keys=True).encode())
         for name, value in sorted(model_state(body).get().items()):
             self._identity.update(f"{name} {value.dtype} {value.shape}".encode())
             self._identity.update(value.tobytes())

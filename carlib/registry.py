@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -86,6 +87,8 @@ def same(one: Any, other: Any) -> bool:
             same(getattr(one, part.name), getattr(other, part.name))
             for part in dataclasses.fields(one)
         )
+    if isinstance(one, functools.partial) and isinstance(other, functools.partial):
+        return same((one.func, one.args, one.keywords), (other.func, other.args, other.keywords))
     if isinstance(one, tuple) and isinstance(other, tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, Mapping) and isinstance(other, Mapping):

@@ -90,12 +90,15 @@ def _statistics_step(trainer: keras.Model) -> Callable[[Any], Any]:
 
     def step(data: Any) -> Any:
         photos, truth, weight = keras.utils.unpack_x_y_sample_weight(data)
-        so_far = [keras.ops.copy(each) for each in moving]
+        count = trainer.optimizer.iterations
+        # From nothing: what was there, however large or broken, leaves no rounding behind.
+        so_far = [keras.ops.where(count == 0, 0.0, each) for each in moving]
+        for variable, mean in zip(moving, so_far, strict=True):
+            variable.assign(mean)
         with _of_the_batch(norms):
             found = trainer(photos, training=True)
         loss = trainer.compute_loss(photos, truth, found, weight)
         trainer.metrics[0].update_state(loss, sample_weight=keras.ops.shape(photos)[0])
-        count = trainer.optimizer.iterations
         count.assign(count + 1)
         share = 1 / keras.ops.cast(count, "float32")
         for variable, mean in zip(moving, so_far, strict=True):

@@ -15,7 +15,8 @@ from carlib.memory.step import training_step
 from carlib.models import BACKBONES, build
 from carlib.models.build import blocks, build_model, check_model, resized
 from carlib.models.table import Backbone
-from carlib.spec import ModelSpec, Phase
+from carlib.spec import ModelSpec, Phase, Recipe
+from carlib.steps import compile_trainer, trainer_of
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +284,25 @@ def test_a_layer_outside_all_blocks_is_refused():
     model = keras.Model(photos, keras.layers.Flatten(name="flat")(photos), name="m")
     with pytest.raises(RunError, match="layer 'flat' of m belongs to no block"):
         build.blocks(model)
+
+
+@pytest.mark.parametrize(
+    ("phase", "trainer"),
+    [
+        (Phase("same", 1, 1e-3), "tiny"),
+        (Phase("sized", 1, 1e-3, size=48), "tiny"),
+        (Phase("cached", 1, 1e-3, trains="head", views=1), "head"),
+    ],
+    ids=lambda each: getattr(each, "name", None),
+)
+@pytest.mark.parametrize(("dtype", "scaled"), [("mixed_float16", True), ("float32", False)])
+def test_the_loss_is_scaled_in_half_precision_whatever_the_phase_trains(
+    phase, trainer, dtype, scaled
+):
+    recipe = Recipe("r", ModelSpec("tiny", 32, dtype=dtype), (phase,))
+    model = build_model(recipe.model, 3)
+    Freezer(model).apply(phase)
+    made = trainer_of(model, recipe, phase)
+    compile_trainer(made, recipe, phase, 1e-3)
+    assert made.name == trainer
+    assert isinstance(made.optimizer, keras.optimizers.LossScaleOptimizer) == scaled

@@ -300,6 +300,12 @@ CROP = ("RandomResizedCrop", {"scale": (0.5, 1.0), "ratio": (0.9, 1.1), "p": 1.0
         (("Blur", {"blur_limit": "much", "p": 0.01}), r"refuses Blur with .*blur_limit.*; mend"),
         (("Lambda", {"image": np.flip, "p": 1}), "options of Lambda must be numbers, texts and li"),
         (("CenterCrop", {"height": 8, "width": 8, "p": 0.1}), r"makes uint8 \(8, 8, 3\) of a pho"),
+        (
+            ("Resize", {"height": 64, "width": 64, "p": 0.1}),
+            r"\(64, 64, 3\) of a photo, uint8 \(97",
+        ),
+        (("OneOf", {"transforms": (("Blur", {"p": 1}),), "p": 1, "nn": 3}), "refuses OneOf .*nn"),
+        (("OneOf", {"transforms": (), "p": 1}), "OneOf has nothing to choose from"),
         (("ToFloat", {"p": 0.1}), r"ToFloat makes float32 \(64, 64, 3\) of a photo, uint8 \(64, 6"),
         (
             ("OneOf", {"transforms": (("Blurr", {"p": 1.0}),), "p": 0.5}),
@@ -414,13 +420,23 @@ def test_a_metric_joins_the_others_where_it_is_the_monitor():
             "'odd' is registered with higher=False, and is 1 for right and 0 for wrong predictions;"
             " give higher=True",
         ),
-        (Surprise, True, UsageError, "'odd' is registered with higher=True, and is 0.14 for right"),
-        (top(8), True, UsageError, "'odd' does not fit one-hot .*the same for right and for wrong"),
+        (
+            Surprise,
+            True,
+            UsageError,
+            "'odd' is registered with higher=True, and is 0.1592 for right",
+        ),
+        (
+            top(200),
+            True,
+            UsageError,
+            "'odd' does not fit one-hot .*the same for right and for wrong",
+        ),
         (
             lambda: keras.metrics.F1Score(),
             True,
             UsageError,
-            r"monitor: 'odd' does not fit one-hot labels and probabilities \(gives 8 values\)",
+            r"monitor: 'odd' does not fit one-hot labels and probabilities \(gives 200 values\)",
         ),
         (
             keras.metrics.SparseCategoricalAccuracy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import warnings
@@ -15,7 +16,7 @@ from carlib.augment.presets import Preset
 from carlib.augment.transforms import Transform
 from carlib.errors import UsageError, suggestion
 
-_SIDE = 64  # of the photo that is tried, px
+_SIDES = 64, 97  # of the photos that are tried, px: two, for some always make one side
 
 
 def try_transforms(preset: Preset) -> None:
@@ -32,13 +33,18 @@ def try_transforms(preset: Preset) -> None:
     """
     import albumentations
 
-    photo = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), np.uint8)
-    for name, options in _each(preset.transforms):
+    for side, (name, options) in itertools.product(_SIDES, _each(preset.transforms)):
+        photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
         kind = getattr(albumentations, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
+        single = albumentations.BasicTransform, albumentations.OneOf
+        if not (isinstance(kind, type) and issubclass(kind, single)):
             raise UsageError(
                 f"preset {preset.name!r}: albumentations has no transform {name!r}"
                 f"{_near(name, albumentations)}"
+            )
+        if name == "OneOf" and not options.get("transforms"):
+            raise UsageError(
+                f"preset {preset.name!r}: OneOf has nothing to choose from; give it transforms"
             )
         try:
             json.dumps(options)
@@ -51,7 +57,7 @@ def try_transforms(preset: Preset) -> None:
             with warnings.catch_warnings():
                 # It only warns of options that it does not know.
                 warnings.filterwarnings("error", r"Argument\(s\)")
-                made = albumentations.Compose([make_transform((name, {**options, "p": 1}), _SIDE)])
+                made = albumentations.Compose([make_transform((name, {**options, "p": 1}), side)])
                 made.set_random_state(np.random.default_rng(0), random.Random(0))
                 found = made(image=photo)["image"]
         except Exception as error:  # of pydantic, numpy or OpenCV, whatever the options lead to
@@ -72,8 +78,7 @@ def _each(transforms: Sequence[Transform]) -> Iterator[Transform]:
     for name, options in transforms:
         if name == "OneOf":
             yield from _each(options.get("transforms", ()))
-        else:
-            yield name, options
+        yield name, options
 
 
 def _near(name: str, albumentations: Any) -> str:

@@ -88,7 +88,7 @@ def runs_in(tape: Tape, fixed: int, nbytes: int) -> bool:
     arena = Arena(nbytes - fixed)
     places: dict[int, int] = {}
     for turn in tape.turns():
-        if turn.taken is not None:
+        if turn.taken in places:
             places[turn.made] = places.pop(turn.taken)
         for tensor, size in ((turn.made, turn.nbytes), (-1, turn.scratch)):
             if size:

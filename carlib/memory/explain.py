@@ -16,6 +16,7 @@ from carlib.memory.fixed import nbytes, slots_of
 from carlib.memory.noun import Forecast, Need
 from carlib.memory.step import training_step
 from carlib.models.build import blocks, build_model, resized
+from carlib.models.own import least_side
 from carlib.spec import DTYPES, Phase, Recipe
 from carlib.steps import trainer_of
 
@@ -172,6 +173,7 @@ class Trial:
         self.phase = dataclasses.replace(phase, size=need.size)
         self.sized = {need.size: resized(model, need.size)}
         self.below = len(blocks(model)) - 1
+        self.least = max(LEAST, least_side(recipe.model.backbone))
 
     def of_size(self, size: int) -> keras.Model:
         """The model for photos of a size, made once."""
@@ -205,7 +207,7 @@ class Trial:
             min(_multiple(0.75 * own), own - STEP),
             max(_multiple(1.25 * own), own + STEP),
         )
-        tried = sorted({own, *(side for side in others if LEAST <= side <= MOST)})
+        tried = sorted({own, *(side for side in others if self.least <= side <= MOST)})
         return tuple((side, self.requested(self.sides_as(side))) for side in tried)
 
     def sides_as(self, side: int) -> Phase:
@@ -305,9 +307,9 @@ class Trial:
         own, fixed = self.need.size, self.need.terms["weights"] + self.need.terms["slots"]
         room, grows = device.usable - fixed, self.need.safe - fixed
         guess = own * math.sqrt(max(0.0, room / grows))  # the law, to begin with
-        side = min(max(LEAST, _multiple(guess)), _multiple(own - 1 - STEP / 2))
+        side = min(max(self.least, _multiple(guess)), _multiple(own - 1 - STEP / 2))
         fits: dict[int, bool] = {}
-        while LEAST <= side < own and side not in fits:
+        while self.least <= side < own and side not in fits:
             fits[side] = self._need(self.sides_as(side)).safe <= device.usable
             side += STEP if fits[side] else -STEP
         return max((side for side, good in fits.items() if good), default=0)

@@ -152,7 +152,8 @@ def load_application(model: keras.Model, path: Path, name: str) -> None:
     names = names_of(original, APPLICATIONS[name].rename)
     saved = read_h5(path)
     theirs = [layer for layer in original.layers if layer.weights]
-    other = f"are they weights of another backbone than {name}?"
+    file = APPLICATIONS[name].release.name
+    other = f"are they weights of another backbone than {name}, or with its classifier? Use {file}"
     if len(theirs) != len(saved):
         raise RunError(
             f"{path} holds {len(saved)} layers of weights, {name} has {len(theirs)}; {other}"

@@ -252,11 +252,13 @@ def resized(model: keras.Model, size: int) -> keras.Model:
         return model
     # Through a model that is not compiled: clone_model would compile the copy as well.
     plain = keras.Model(photos, model.output, name=model.name)
-    return keras.models.clone_model(
+    made = keras.models.clone_model(
         plain,
         input_tensors=keras.Input((size, size, 3), dtype=photos.dtype, name=photos.name),
         clone_function=lambda layer: layer,
     )
+    made.dtype_policy = model.dtype_policy  # by which ``compile`` scales the loss, or does not
+    return made
 
 
 def blocks(model: keras.Model) -> dict[str, list[Any]]:

@@ -102,6 +102,12 @@ def known() -> dict[str, Backbone]:
     return BACKBONES | {name: own.backbone for name, own in _own.things.items()}
 
 
+def least_side(name: str) -> int:
+    """Return the smallest photo side that a backbone takes, in px; 1 of a name nobody knows."""
+    backbone = known().get(name)
+    return backbone.least if backbone else 1
+
+
 def own(name: str) -> Own:
     """Return what a name of the family "own" was registered with."""
     return _own.things[name]

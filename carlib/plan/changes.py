@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+from carlib.models.own import least_side
 from carlib.plan.guess import Guesser
 from carlib.plan.noun import HOUR, Around, Change, Pace, Work
 from carlib.plan.total import ending, lay_out
@@ -91,12 +92,14 @@ def candidates(
                 plain,
             )
     size = int(0.75 * recipe.model.size) // 32 * 32
-    if size >= SMALLEST:
+    sides = {
+        phase.name: max(32, round(phase.size * size / recipe.model.size / 16) * 16)
+        for phase in recipe.phases
+        if phase.size
+    }
+    if size >= SMALLEST and min([size, *sides.values()]) >= least_side(recipe.model.backbone):
         settings = [f"model.size={size}"]
-        for phase in recipe.phases:
-            if phase.size:
-                smaller = max(32, round(phase.size * size / recipe.model.size / 16) * 16)
-                settings.append(f"phases.{phase.name}.size={smaller}")
+        settings += [f"phases.{name}.size={side}" for name, side in sides.items()]
         yield f"{size} instead of {recipe.model.size} px", tuple(settings), False
     dear = sorted(
         zip(recipe.phases, works, paces, strict=True),

@@ -31,8 +31,8 @@ class ModelSpec:
             middle), "pad" (black borders). Defaults to "stretch".
         pooling: What a photo's feature map becomes: its "average", its "max", or "both" side by
             side. Defaults to "average".
-        head_norm: A BatchNorm over the pooled features, which trains in every phase. Defaults to
-            False.
+        head_norm: A BatchNorm over the pooled features, which trains in every phase that learns.
+            Defaults to False.
         hidden: Units of a dense layer with ReLU between the pooled features and the classifier;
             0 means none. Defaults to 0.
         head: Name of a head of your own, which lays what is between the pooled features and the

@@ -14,6 +14,7 @@ from carlib.freeze import Freezer
 from carlib.memory.estimate import need_of_training
 from carlib.memory.fit import largest_batch, photos_a_step
 from carlib.memory.noun import Need
+from carlib.models.own import least_side
 from carlib.progress import say
 from carlib.spec import AUTO, AUTO_MOST, Phase, Recipe
 from carlib.train.fitted import Fitted
@@ -185,7 +186,8 @@ def _fit(
 def _nothing_fits(model: keras.Model, recipe: Recipe, phase: Phase, device: Device) -> RunError:
     """Return the error that not even one photo fits, with the largest size of which one does."""
     size = phase.size or recipe.model.size
-    low, high = 0, (size - 1) // 16
+    least = low = (least_side(recipe.model.backbone) - 1) // 16
+    high = (size - 1) // 16
     while low < high and not phase.views:
         middle = (low + high + 1) // 2
         smaller = dataclasses.replace(phase, size=16 * middle)
@@ -193,7 +195,9 @@ def _nothing_fits(model: keras.Model, recipe: Recipe, phase: Phase, device: Devi
             low = middle
         else:
             high = middle - 1
-    lower = f"a photo of {16 * low} px does: set phases.{phase.name}.size, or " if low else ""
+    lower = (
+        f"a photo of {16 * low} px does: set phases.{phase.name}.size, or " if low > least else ""
+    )
     return RunError(
         f"phase {phase.name!r}: not even one photo of {size} px fits into the "
         f"{amount(device.usable)} of {device.name}; {lower}train less of the network "

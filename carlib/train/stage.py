@@ -290,5 +290,6 @@ class _Features:
         if state != self.get():
             raise RunError(
                 "the features that this phase was trained on cannot be made again: its frozen "
-                "network or its photos differ; resume with the run's own chain and photos"
+                "network, its photos or a preset of your own differ; resume with the run's own "
+                "chain, photos and --use"
             )
