@@ -27,6 +27,7 @@ from carlib.freeze import Freezer
 from carlib.loader import Loader, View
 from carlib.memory.instrument import LIMIT_MIB, LIMITED
 from carlib.models.build import build_model
+from carlib.models.table import BACKBONES
 from carlib.runfolder import RunFolder, read_json, read_table
 from carlib.session import Every, Session
 from carlib.spec import ModelSpec, Phase, Recipe, from_json, to_json, with_settings
@@ -364,6 +365,19 @@ def test_where_no_photo_fits_the_largest_that_does_is_named(monkeypatch, batch_s
     with pytest.raises(RunError, match=r"'all': not even one photo of 64 px fits .* 2\.0 GB") as e:
         planned(monkeypatch, fits, [f"phases.all.batch_size={batch_size}"])
     assert said in str(e.value)
+
+
+def test_no_photo_is_tried_that_the_backbone_does_not_take(monkeypatch):
+    monkeypatch.setitem(BACKBONES, "tiny", dataclasses.replace(BACKBONES["tiny"], least=20))
+    tried = []
+
+    def fits(phase):
+        tried.append(phase.size or 64)
+        return 0 if phase.name == "all" else 5
+
+    with pytest.raises(RunError, match=r"not even one photo of 64 px fits .* a GPU; train less"):
+        planned(monkeypatch, fits, ["phases.all.batch_size=8"])
+    assert min(tried) == 32
 
 
 def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(

@@ -14,6 +14,7 @@ from carlib.memory.explain import LEAST, SHARES, STEP, explain
 from carlib.memory.fit import LARGEST, UNKNOWN, photos_a_step
 from carlib.memory.words import WIDTH, amount, columns, describe, explained
 from carlib.models.build import build_model
+from carlib.models.table import BACKBONES
 from carlib.spec import AUTO, AUTO_MOST, ModelSpec, Phase, Recipe, with_settings
 
 BATCH, SIZE = 64, 96
@@ -48,6 +49,17 @@ def forecast(model, small):
 @pytest.fixture(scope="module")
 def said(model, forecast):
     return explain(RECIPE, forecast, model)
+
+
+def test_no_side_is_tried_that_the_backbone_does_not_take(monkeypatch, model, forecast, said):
+    own = dataclasses.replace(BACKBONES["efficientnet-b0"], least=SIZE - STEP + 1)
+    assert said.sides[0][0] < own.least
+    monkeypatch.setitem(BACKBONES, own.name, own)
+    again = explain(RECIPE, forecast, model)
+    assert again.sides[0][0] == SIZE
+    settings = [each.setting for several in again.to_fit.values() for each in several]
+    assert settings
+    assert not [each for each in settings if ".size=" in each]
 
 
 def test_the_model_is_left_as_it_was(model, small, forecast, said):

@@ -14,6 +14,7 @@ from carlib.devices import DEVICES, device_named, this_cpu
 from carlib.errors import UsageError
 from carlib.freeze import Freezer
 from carlib.models.build import build_model
+from carlib.models.table import BACKBONES
 from carlib.plan.changes import WORTH, Judge, candidates
 from carlib.plan.guess import HEAD, Guesser
 from carlib.plan.layers import LAUNCH, Profile, profile_of
@@ -186,6 +187,18 @@ def test_fewer_epochs_warm_up_in_fewer(model: Any) -> None:
     settings, _ = tried(of)["210 instead of 300 epochs in all"]
     assert settings == ("phases.all.epochs=210", "phases.all.warmup=210")
     assert of.changes()[-1].settings == settings
+
+
+def test_no_side_is_suggested_that_the_backbone_does_not_take(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = dataclasses.replace(
+        RECIPE, model=ModelSpec("tiny", 300), phases=(HEADS, dataclasses.replace(ALL, size=240))
+    )
+    assert "224 instead of 300 px" in tried(judge(model, recipe))
+    own = dataclasses.replace(BACKBONES["tiny"], size=300, least=200)
+    monkeypatch.setitem(BACKBONES, "tiny", own)
+    assert "224 instead of 300 px" not in tried(judge(model, recipe))
 
 
 def test_what_is_tried(model: Any) -> None:
