@@ -197,7 +197,7 @@ def test_over_a_local_ray_cluster(whole, photos, plan, tmp_path):
 
 
 LOST = """
-import sys
+import sys, time
 from pathlib import Path
 import ray
 from carlib.errors import RunError
@@ -209,7 +209,9 @@ job = dict.fromkeys(("recipe", "data", "exclude", "external", "groups", "limit",
 job |= {"run": f"{out}/runs/a", "use": [], "keep": "results", "data": "photos"}
 run = launcher.start(job, 0)
 ray.kill(launcher.places[0])
-assert run.poll() == 1
+while (code := run.poll()) is None:  # until the cluster has noticed
+    time.sleep(0.1)
+assert code == 1
 run.stop()
 run.kill()
 again = launcher.start(job, 0)
