@@ -339,9 +339,8 @@ def test_the_rules_tell_the_truth():
         fixed = nbytes(model.variables) + slots_of(trainer, phase)
         assert fixed == pytest.approx(variables, abs=4096)
         told = fixed + peak(case).nbytes
-        if (
-            told > 1.1 * requested
-        ):  # on a busy machine the profiler loses an allocation now and then
+        # On a busy machine the profiler loses an allocation now and then.
+        if told > 1.1 * requested:
             requested = max(requested, measured([case])[0][0])
         errors.append(told / requested - 1)
         assert abs(errors[-1]) < 0.1, json.dumps([case, told / MIB, requested / MIB])
