@@ -12,7 +12,6 @@ import keras
 from carlib.features import head_of
 from carlib.freeze import norms_of
 from carlib.models.build import blocks, check_side, resized
-from carlib.models.own import known
 from carlib.schedules import make_optimizer
 from carlib.schedules.optimizers import layered
 from carlib.spec import Phase, Recipe
@@ -37,8 +36,7 @@ def trainer_of(model: keras.Model, recipe: Recipe, phase: Phase) -> keras.Model:
     (None, 48, 48, 3)
     """
     size = phase.size or recipe.model.size
-    if backbone := known().get(recipe.model.backbone):
-        check_side(backbone, size)  # of cached features too: they are made of such photos
+    check_side(recipe.model.backbone, size)  # of cached features too: they are of such photos
     return head_of(model) if phase.views else resized(model, size)
 
 

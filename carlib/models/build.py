@@ -16,7 +16,7 @@ from carlib.models.graph import check_layers
 from carlib.models.h5_file import load_h5
 from carlib.models.head import classified
 from carlib.models.lite import lite_features, lite_weights_file, load_lite_weights
-from carlib.models.own import check_head, known, own
+from carlib.models.own import check_head, known, least_side, own
 from carlib.models.releases import fetch
 from carlib.models.small_resnet import small_resnet_features
 from carlib.models.table import OWN, Backbone
@@ -118,22 +118,22 @@ def check_model(spec: ModelSpec) -> Backbone:
     """Return the backbone of a spec, or raise UsageError before anything is built."""
     backbone = look_up(known(), spec.backbone, "backbone")
     check_head(spec.head)
-    check_side(backbone, spec.size)
+    check_side(backbone.name, spec.size)
     _check_weights(backbone, spec.weights)
     return backbone
 
 
-def check_side(backbone: Backbone, size: int) -> None:
-    """Raise UsageError for photos that leave nothing at a backbone's end.
+def check_side(name: str, size: int) -> None:
+    """Raise UsageError for photos smaller than a backbone takes.
 
-    >>> check_side(known()["inception-v3"], 64)
+    >>> check_side("inception-v3", 64)
     Traceback (most recent call last):
     carlib.errors.UsageError: backbone 'inception-v3' takes photos of 75 px or more; received 64 px
     """
-    if size < backbone.least:
+    least = least_side(name)
+    if size < least:
         raise UsageError(
-            f"backbone {backbone.name!r} takes photos of {backbone.least} px or more; received "
-            f"{size} px"
+            f"backbone {name!r} takes photos of {least} px or more; received {size} px"
         )
 
 

@@ -70,10 +70,10 @@ class Start:
 
 def check_names(recipe: Recipe) -> None:
     """Raise UsageError for a name in the recipe that no table has, before time is spent."""
-    backbone = check_model(recipe.model)
+    check_model(recipe.model)
     is_higher_better(recipe.monitor)
     for phase in recipe.phases:
-        check_side(backbone, phase.size or recipe.model.size)
+        check_side(recipe.model.backbone, phase.size or recipe.model.size)
         View.of(recipe.model, phase)
         make_optimizer(phase, make_schedule(phase, 1))
 
